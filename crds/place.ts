@@ -1,0 +1,62 @@
+/** A place in an object, as the steps that lead to it. */
+export type Place = readonly (string | number)[]
+
+export function valueAt(root: unknown, place: Place): unknown {
+  return place.reduce<unknown>((value, step) => {
+    if (Array.isArray(value)) return value[Number(step)]
+    return isRecord(value) && Object.hasOwn(value, step) ? value[step] : undefined
+  }, root)
+}
+
+/** The places that `a.b[].c` stands for in this object. */
+export function places(root: unknown, path: string): readonly Place[] {
+  return path
+    .split('.')
+    .reduce<readonly Place[]>((found, step) => found.flatMap((place) => below(root, place, step)), [[]])
+    .filter((place) => valueAt(root, place) !== undefined)
+}
+
+function below(root: unknown, place: Place, step: string): readonly Place[] {
+  if (!step.endsWith('[]')) return [[...place, step]]
+  const list = [...place, step.slice(0, -2)]
+  const items = valueAt(root, list)
+  return Array.isArray(items) ? items.map((_, index) => [...list, index]) : []
+}
+
+/** Of a JSON pointer: `/a/b~1c/0`. */
+export const placeOf = (pointer: string): Place =>
+  pointer
+    .split('/')
+    .slice(1)
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'))
+
+/** `spec.storage.pvc.spec.accessModes[0]`, `spec.instanceSpec.nodeSelector[example.com/gpu]`. */
+export const placeText = (place: Place): string =>
+  place.map((step, index) => (NAME.test(`${step}`) ? `${index > 0 ? '.' : ''}${step}` : `[${step}]`)).join('')
+
+const NAME = /^[A-Za-z_][A-Za-z0-9_-]*$/
+
+/** Whether one place is the other or below it. */
+export const within = (place: Place, outer: Place): boolean =>
+  outer.every((step, index) => `${place[index]}` === `${step}`)
+
+/** Orders places as they stand in the object; what is missing comes after what is there. */
+export function inOrder(root: unknown): (a: Place, b: Place) => number {
+  return (a, b) => {
+    const [first, second] = [position(root, a), position(root, b)]
+    const index = first.findIndex((place, i) => place !== second[i])
+    return index < 0 ? a.length - b.length : (first[index] ?? 0) - (second[index] ?? -1)
+  }
+}
+
+function position(root: unknown, place: Place): readonly number[] {
+  return place.map((step, index) => {
+    const parent = valueAt(root, place.slice(0, index))
+    if (!isRecord(parent)) return Number(step)
+    const found = Object.keys(parent).indexOf(`${step}`)
+    return found < 0 ? Number.MAX_SAFE_INTEGER : found
+  })
+}
+
+export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
