@@ -1,0 +1,74 @@
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { type BuildOptions, build, type Plugin } from 'esbuild'
+import { codeCache } from './code-cache.ts'
+
+/** What `npm ci` leaves: each program as one file that a plain Node runs. */
+const PROGRAMS = { 'arksmodel-fn': 'fn/main.ts' }
+
+/** CommonJS: no top-level await and no import.meta in what goes in. */
+const OPTIONS = {
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20',
+  // A script that is compiled from text knows no import().
+  supported: { 'dynamic-import': false },
+  minify: true,
+  legalComments: 'none',
+  logLevel: 'warning',
+  write: false,
+} satisfies BuildOptions
+
+/**
+ * What is imported dynamically goes in as text and becomes code when it is asked for: V8 looks through all code of a
+ * file before it runs any.
+ */
+const lazy: Plugin = {
+  name: 'lazy',
+  setup({ onResolve, onLoad, resolve }) {
+    onResolve({ filter: /^\.\.?\// }, async ({ kind, path, resolveDir }) => {
+      if (kind !== 'dynamic-import') return undefined
+      const found = await resolve(path, { kind: 'import-statement', resolveDir })
+      return { path: found.path, namespace: 'lazy' }
+    })
+    onLoad({ filter: /.*/, namespace: 'lazy' }, async ({ path }) => {
+      const code = JSON.stringify(await bundled(path))
+      return {
+        contents: `new Function('module', 'exports', 'require', ${code})(module, exports, require)`,
+        loader: 'js',
+      }
+    })
+  },
+}
+
+async function bundled(path: string, plugins: Plugin[] = []): Promise<string> {
+  const { outputFiles } = await build({ ...OPTIONS, entryPoints: [path], plugins })
+  return outputFiles[0]?.text ?? ''
+}
+
+for (const [name, entry] of Object.entries(PROGRAMS)) {
+  const outfile = `dist/${name}.cjs`
+  const source = `(function (require, module, exports) {${await bundled(entry, [lazy])}\n})`
+  mkdirSync('dist', { recursive: true })
+  writeFileSync(outfile, program(source, await codeCache(source)))
+  chmodSync(outfile, 0o755)
+  linkCommand(name, outfile)
+}
+
+/** A Node of another version does not take the compiled code, and compiles the text. */
+function program(source: string, cache: Buffer): string {
+  return `#!/usr/bin/env node
+'use strict'
+const cachedData = Buffer.from('${cache.toString('base64')}', 'base64')
+const source = ${JSON.stringify(source)}
+new (require('node:vm').Script)(source, { filename: __filename, cachedData }).runInThisContext()(require, module, exports)
+`
+}
+
+/** npm links the commands of dependencies only: so `npx` and scripts find this package's own in a clone too. */
+function linkCommand(name: string, outfile: string): void {
+  const link = `node_modules/.bin/${name}`
+  mkdirSync('node_modules/.bin', { recursive: true })
+  rmSync(link, { force: true })
+  symlinkSync(`../../${outfile}`, link)
+}

@@ -1,0 +1,99 @@
+import type { Plain } from '../crds/arksmodel.ts'
+import { CONFIG_API_VERSION } from '../crds/names.ts'
+import { configProblems, type Problem } from '../crds/problems.ts'
+import { asPlain } from './merge.ts'
+import { VERSION } from './version.ts'
+
+/** What one run does, with every default filled in. */
+export type Config =
+  | { readonly kind: 'expand'; readonly settings: Settings }
+  | { readonly kind: 'seal' }
+  /** kustomize hands a generator's own resource in as its config: the model is data, the settings are the defaults. */
+  | { readonly kind: 'model'; readonly settings: Settings }
+
+export interface Settings {
+  readonly image: string
+  readonly imagePullPolicy: string | undefined
+  readonly imagePullSecrets: readonly Plain[]
+  readonly instanceSpec: Plain
+  readonly endpoint: string | undefined
+  readonly proxy: { readonly http?: string; readonly https?: string; readonly noProxy?: string }
+  readonly caBundle: { readonly configMapName: string; readonly key: string } | undefined
+  /** Retain: the claim carries the annotations that keep Flux, Argo CD and kpt from deleting it. */
+  readonly retention: 'Retain' | 'Delete'
+  readonly backoffLimit: number
+}
+
+export type ParsedConfig =
+  | { readonly ok: true; readonly value: Config }
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+
+export const DEFAULTS: Settings = {
+  image: `arksai/arksmodel:${VERSION}`,
+  imagePullPolicy: undefined,
+  imagePullSecrets: [],
+  instanceSpec: {},
+  endpoint: undefined,
+  proxy: {},
+  caBundle: undefined,
+  retention: 'Retain',
+  backoffLimit: 20,
+}
+
+export function parseConfig(input: unknown): ParsedConfig {
+  if (input === undefined || input === null || Object.keys(asPlain(input)).length === 0) return expand({})
+  const { apiVersion, kind } = asPlain(input)
+  if (kind === 'ArksModel') return { ok: true, value: { kind: 'model', settings: DEFAULTS } }
+  if (kind === 'ConfigMap' && apiVersion === 'v1') return fromConfigMap(asPlain(asPlain(input)['data']))
+  if (apiVersion !== CONFIG_API_VERSION || (kind !== 'ExpandArksModels' && kind !== 'SealWorkerJobs')) {
+    const found = `${String(apiVersion)} ${String(kind)}`
+    const message = `must be ${CONFIG_API_VERSION} ExpandArksModels or SealWorkerJobs, or a v1 ConfigMap, got "${found}"`
+    return { ok: false, problems: [{ path: 'kind', message }] }
+  }
+  const problems = configProblems(input)
+  if (problems.length > 0) return { ok: false, problems }
+  return kind === 'SealWorkerJobs' ? { ok: true, value: { kind: 'seal' } } : expand(asPlain(asPlain(input)['spec']))
+}
+
+/** kpt's `configMap:` and `-- key=value`: all values are text, so only the flat fields can be given. */
+function fromConfigMap(data: Plain): ParsedConfig {
+  const limit = data['backoffLimit']
+  const spec = typeof limit === 'string' && /^\d+$/.test(limit) ? { ...data, backoffLimit: Number(limit) } : data
+  const problems = configProblems({
+    apiVersion: CONFIG_API_VERSION,
+    kind: 'ExpandArksModels',
+    metadata: { name: 'data' },
+    spec,
+  })
+  if (problems.length === 0) return expand(spec)
+  return {
+    ok: false,
+    problems: problems.map(({ path, message }) => ({ path: path.replace(/^spec/, 'data'), message })),
+  }
+}
+
+function expand(spec: Plain): ParsedConfig {
+  const { caBundle, proxy } = spec
+  const settings: Settings = {
+    image: text(spec['image']) ?? DEFAULTS.image,
+    imagePullPolicy: text(spec['imagePullPolicy']),
+    imagePullSecrets: Array.isArray(spec['imagePullSecrets']) ? spec['imagePullSecrets'].map(asPlain) : [],
+    instanceSpec: asPlain(spec['instanceSpec']),
+    endpoint: text(spec['endpoint']),
+    proxy: texts(asPlain(proxy)),
+    caBundle: bundle(asPlain(caBundle)),
+    retention: spec['retention'] === 'Delete' ? 'Delete' : 'Retain',
+    backoffLimit: typeof spec['backoffLimit'] === 'number' ? spec['backoffLimit'] : DEFAULTS.backoffLimit,
+  }
+  return { ok: true, value: { kind: 'expand', settings } }
+}
+
+const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
+
+const texts = (value: Plain): Record<string, string> =>
+  Object.fromEntries(Object.entries(value).flatMap(([key, each]) => (typeof each === 'string' ? [[key, each]] : [])))
+
+function bundle(value: Plain): Settings['caBundle'] {
+  const configMapName = text(value['configMapName'])
+  return configMapName === undefined ? undefined : { configMapName, key: text(value['key']) ?? 'ca.crt' }
+}

@@ -1,0 +1,114 @@
+import type { ArksModel } from '../crds/arksmodel.ts'
+import type { Problem } from '../crds/problems.ts'
+import { claim } from './claim.ts'
+import type { Settings } from './config.ts'
+import { canonical } from './digest.ts'
+import { job } from './job.ts'
+import type { Manifest } from './manifest.ts'
+import { refusals } from './refusals.ts'
+
+/** What one model becomes, besides itself. */
+export interface Expansion {
+  /** The claim stands with the first of the models that share it. */
+  readonly claim: Manifest | undefined
+  readonly job: Manifest | undefined
+}
+
+export type Expanded =
+  | { readonly ok: true; readonly expansions: readonly Expansion[] }
+  /** By the index of the model that they are about. */
+  | { readonly ok: false; readonly problems: readonly (readonly [number, Problem])[] }
+
+/** Digests of the generated Secrets and ConfigMaps that a Job refers to by these names. */
+export type DigestsOf = (model: ArksModel, job: Manifest) => readonly string[]
+
+/** Every model with its claim and Job, or every problem of every model. */
+export function expand(models: readonly ArksModel[], settings: Settings, digestsOf: DigestsOf): Expanded {
+  const problems = [
+    ...models.flatMap((model, index) => refusals(model, settings).map((each) => [index, each] as const)),
+    ...collisions(models),
+  ]
+  if (problems.length > 0) return { ok: false, problems }
+  const claims = claimsByModel(models, settings)
+  return {
+    ok: true,
+    expansions: models.map((model) => ({ claim: claims.get(model), job: jobOf(model, settings, digestsOf) })),
+  }
+}
+
+function jobOf(model: ArksModel, settings: Settings, digestsOf: DigestsOf): Manifest | undefined {
+  const plain = job(model, settings, [])
+  const digests = plain === undefined ? [] : digestsOf(model, plain)
+  return digests.length === 0 ? plain : job(model, settings, digests)
+}
+
+function claimsByModel(models: readonly ArksModel[], settings: Settings): Map<ArksModel, Manifest> {
+  const sharers = new Map<string, [ArksModel, ...ArksModel[]]>()
+  for (const model of models) {
+    const known = sharers.get(claimKey(model))
+    if (known === undefined) sharers.set(claimKey(model), [model])
+    else known.push(model)
+  }
+  const claims = new Map<ArksModel, Manifest>()
+  for (const group of sharers.values()) {
+    const spec = group.find(({ storage }) => storage.claimSpec !== undefined)?.storage.claimSpec
+    if (spec !== undefined) claims.set(group[0], claim(group, spec, settings))
+  }
+  return claims
+}
+
+/** No namespace is the namespace `default`, as kustomize has it. */
+const namespaceOf = (model: ArksModel): string => model.namespace ?? 'default'
+
+const claimKey = (model: ArksModel): string => `${namespaceOf(model)}/${model.storage.claimName}`
+
+const nameOf = (model: ArksModel): string =>
+  model.namespace === undefined ? model.name : `${model.namespace}/${model.name}`
+
+function collisions(models: readonly ArksModel[]): (readonly [number, Problem])[] {
+  const identities = new Map<string, ArksModel>()
+  const specs = new Map<string, { readonly model: ArksModel; readonly spec: string }>()
+  const paths = new Map<string, ArksModel>()
+  const problems: (readonly [number, Problem])[] = []
+  models.forEach((model, index) => {
+    const identity = `${namespaceOf(model)}/${model.name}`
+    if (identities.has(identity)) {
+      problems.push([
+        index,
+        { path: 'metadata.name', message: `must not be used by two models, got "${model.name}" again` },
+      ])
+      return
+    }
+    identities.set(identity, model)
+    problems.push(
+      ...otherSpec(model, specs).map((each) => [index, each] as const),
+      ...samePath(model, paths).map((each) => [index, each] as const),
+    )
+  })
+  return problems
+}
+
+function otherSpec(
+  model: ArksModel,
+  specs: Map<string, { readonly model: ArksModel; readonly spec: string }>,
+): readonly Problem[] {
+  if (model.storage.claimSpec === undefined) return []
+  const spec = canonical(model.storage.claimSpec)
+  const known = specs.get(claimKey(model))
+  if (known === undefined) specs.set(claimKey(model), { model, spec })
+  if (known === undefined || known.spec === spec) return []
+  const message = `must equal that of ${nameOf(known.model)}, which uses the claim "${model.storage.claimName}" too`
+  return [{ path: 'spec.storage.pvc.spec', message }]
+}
+
+/** Only models with a source write: one without is another name for what is there. */
+function samePath(model: ArksModel, paths: Map<string, ArksModel>): readonly Problem[] {
+  if (model.source.kind === 'volume') return []
+  const path = model.storage.subPath ?? `models/${namespaceOf(model)}/${model.name}`
+  const key = `${claimKey(model)}/${path}`
+  const known = paths.get(key)
+  if (known === undefined) paths.set(key, model)
+  if (known === undefined) return []
+  const message = `must differ from that of ${nameOf(known)}: both would write /models/${path} of the claim "${model.storage.claimName}"`
+  return [{ path: 'spec.storage.subPath', message }]
+}

@@ -1,0 +1,87 @@
+import type { Result } from 'kpt-functions'
+import type { Plain } from '../crds/arksmodel.ts'
+import type { Problem } from '../crds/problems.ts'
+import { asPlain } from './merge.ts'
+
+/** A problem of the user's, with the place that it is about. */
+export interface Finding extends Problem {
+  readonly object: ObjectRef | undefined
+  /** As the user named it, or as kpt's path annotation has it. */
+  readonly file: string | undefined
+  /** In a text that holds several: counted from 1. */
+  readonly document: number | undefined
+  readonly line: number | undefined
+}
+
+export interface ObjectRef {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly namespace: string | undefined
+  readonly name: string
+}
+
+export interface Spot {
+  readonly object?: ObjectRef
+  readonly file?: string | undefined
+  readonly document?: number
+  readonly line?: number
+}
+
+export const finding = (spot: Spot, { path, message }: Problem): Finding => ({
+  object: spot.object,
+  file: spot.file,
+  document: spot.document,
+  line: spot.line,
+  path,
+  message,
+})
+
+/** `models/qwen.yaml: ArksModel models/qwen: spec.model: must be present` */
+export function line({ file, object, document, line: number, path, message }: Finding): string {
+  const place = [
+    document === undefined ? undefined : `document ${document}`,
+    number === undefined ? undefined : `line ${number}`,
+  ]
+  const parts = [
+    file,
+    place.filter((part) => part !== undefined).join(', ') || undefined,
+    object === undefined
+      ? undefined
+      : `${object.kind} ${object.namespace === undefined ? '' : `${object.namespace}/`}${object.name}`,
+    path === '' ? undefined : path,
+    message,
+  ]
+  return parts.filter((part) => part !== undefined).join(': ')
+}
+
+/** The finding as the KRM function specification has it. kpt prints the path itself: `message` does not repeat it. */
+export function result(found: Finding): Result {
+  const { file, object, path } = found
+  return {
+    message: line({ ...found, file: undefined, object: undefined, path: '' }),
+    severity: 'error',
+    ...(object === undefined ? {} : { resourceRef: { ...object, namespace: object.namespace ?? '' } }),
+    ...(path === '' ? {} : { field: { path } }),
+    ...(file === undefined ? {} : { file: { path: file } }),
+  }
+}
+
+/** The annotation by which kpt says which file an object is from. */
+export const PATH_ANNOTATIONS: readonly string[] = ['internal.config.kubernetes.io/path', 'config.kubernetes.io/path']
+
+export function objectRef(object: Plain): ObjectRef {
+  const metadata = asPlain(object['metadata'])
+  return {
+    apiVersion: text(object['apiVersion']) ?? '',
+    kind: text(object['kind']) ?? '',
+    namespace: text(metadata['namespace']),
+    name: text(metadata['name']) ?? '(without a name)',
+  }
+}
+
+export function fileOf(object: Plain): string | undefined {
+  const annotations = asPlain(asPlain(object['metadata'])['annotations'])
+  return text(PATH_ANNOTATIONS.map((key) => annotations[key]).find((path) => path !== undefined))
+}
+
+const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)

@@ -1,0 +1,46 @@
+import type { Plain } from '../crds/arksmodel.ts'
+
+/** `over` on top of `under`: maps by key, everything else replaced. A null replaces too: see `withoutNulls`. */
+export function merged(under: Plain, over: Plain): Plain {
+  const result: Record<string, unknown> = { ...under }
+  for (const [key, value] of Object.entries(over)) {
+    const below = result[key]
+    result[key] = isPlain(value) && isPlain(below) ? merged(below, value) : value
+  }
+  return result
+}
+
+/** As the API server stores it: a null in a patch or a manifest is the absence of the field. */
+export function withoutNulls(value: Plain): Plain {
+  const entries = Object.entries(value).filter(([, member]) => member !== null && member !== undefined)
+  return Object.fromEntries(entries.map(([key, member]) => [key, cleaned(member)]))
+}
+
+function cleaned(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(cleaned)
+  return isPlain(value) ? withoutNulls(value) : value
+}
+
+/** The defaults of the function config under the model's own instanceSpec; `env` and `tolerations` add up. */
+export function mergedInstanceSpec(defaults: Plain, own: Plain): Plain {
+  const result = merged(defaults, own)
+  const env = added(defaults['env'], own['env'], 'env', sameName)
+  const tolerations = added(defaults['tolerations'], own['tolerations'], 'tolerations', sameText)
+  return { ...result, ...env, ...tolerations }
+}
+
+function added(under: unknown, over: unknown, key: string, same: (a: unknown, b: unknown) => boolean): Plain {
+  if (!Array.isArray(under) || !Array.isArray(over)) return {}
+  const kept = under.filter((item) => !over.some((mine) => same(item, mine)))
+  return { [key]: [...kept, ...over] }
+}
+
+/** The model's variable takes the place of a default of the same name: Kubernetes lists are maps by name there. */
+const sameName = (a: unknown, b: unknown): boolean => isPlain(a) && isPlain(b) && a['name'] === b['name']
+
+const sameText = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+export const isPlain = (value: unknown): value is Plain =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+export const asPlain = (value: unknown): Plain => (isPlain(value) ? value : {})

@@ -1,0 +1,71 @@
+import type { Plain } from '../crds/arksmodel.ts'
+import { canonical, sha256 } from './digest.ts'
+import { asPlain } from './merge.ts'
+
+type Kind = 'Secret' | 'ConfigMap'
+
+export interface Reference {
+  readonly kind: Kind
+  readonly name: string
+}
+
+/** Which field of a pod's spec names what: the same ones in which kustomize puts the suffixed name. */
+const FIELDS: Readonly<Record<string, readonly [Kind, string]>> = {
+  secretKeyRef: ['Secret', 'name'],
+  secretRef: ['Secret', 'name'],
+  secret: ['Secret', 'secretName'],
+  configMapKeyRef: ['ConfigMap', 'name'],
+  configMapRef: ['ConfigMap', 'name'],
+  configMap: ['ConfigMap', 'name'],
+}
+
+/** The Secrets and ConfigMaps that a pod reads. */
+export function references(value: unknown): readonly Reference[] {
+  if (Array.isArray(value)) return value.flatMap(references)
+  return Object.entries(asPlain(value)).flatMap(([key, child]) => [...reference(key, child), ...references(child)])
+}
+
+function reference(field: string, value: unknown): readonly Reference[] {
+  const projected = field === 'secret' && typeof asPlain(value)['name'] === 'string'
+  const [kind, nameField] = FIELDS[field] ?? []
+  const name = nameField === undefined ? undefined : asPlain(value)[projected ? 'name' : nameField]
+  return kind === undefined || typeof name !== 'string' ? [] : [{ kind, name }]
+}
+
+const PREFIX = 'internal.config.kubernetes.io/'
+
+/**
+ * Digests of the contents of those of these Secrets and ConfigMaps that are meant by the references of an object.
+ * kustomize resolves such names at the very end: until then an object may be known by any of its earlier names.
+ */
+export function digests(owner: Plain, refs: readonly Reference[], suffixed: readonly Plain[]): readonly string[] {
+  const found = refs.flatMap(({ kind, name }) => {
+    const meant = suffixed.filter((each) => each['kind'] === kind && isNamed(each, name) && isBeside(each, owner))
+    const sameTenant = meant.filter((each) => annotation(each, 'prefixes') === annotation(owner, 'prefixes'))
+    return (sameTenant.length > 0 ? sameTenant : meant).map((each) => digest(kind, name, each))
+  })
+  return [...new Set(found)].sort()
+}
+
+const digest = (kind: Kind, name: string, { data, stringData, binaryData }: Plain): string =>
+  sha256(canonical({ kind, name, data, stringData, binaryData }))
+
+const isNamed = (object: Plain, name: string): boolean =>
+  asPlain(object['metadata'])['name'] === name || earlier(object, 'previousNames').includes(name)
+
+const isBeside = (object: Plain, owner: Plain): boolean => {
+  const namespace = namespaceOf(owner)
+  return namespaceOf(object) === namespace || earlier(object, 'previousNamespaces').includes(namespace)
+}
+
+const namespaceOf = (object: Plain): string => {
+  const namespace = asPlain(object['metadata'])['namespace']
+  return typeof namespace === 'string' && namespace !== '' ? namespace : 'default'
+}
+
+const earlier = (object: Plain, key: string): readonly string[] => (annotation(object, key) ?? '').split(',')
+
+function annotation(object: Plain, key: string): string | undefined {
+  const value = asPlain(asPlain(object['metadata'])['annotations'])[`${PREFIX}${key}`]
+  return typeof value === 'string' ? value : undefined
+}

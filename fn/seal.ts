@@ -1,0 +1,79 @@
+import type { Plain } from '../crds/arksmodel.ts'
+import { HASH_LABEL, RELOAD, WORKER_JOB } from '../crds/names.ts'
+import { type Edit, setEntry } from './edit.ts'
+import { type Finding, fileOf, finding, objectRef } from './finding.ts'
+import type { Gathered, Item } from './gather.ts'
+import { asPlain, withoutNulls } from './merge.ts'
+import { mapAt } from './node.ts'
+import { digests, references } from './references.ts'
+import type { Changed } from './run.ts'
+import { annotation } from './stamp.ts'
+import { workerHash } from './worker-hash.ts'
+import type { Change } from './write.ts'
+
+/**
+ * Renames every generated Job after what it now is. What was changed above the function (an image, template labels,
+ * a patch) would keep the old name, and the API server would refuse the next apply: the template is immutable.
+ */
+export function sealed(gathered: Gathered): Changed {
+  const changes = new Map<Item['slot'], Change>()
+  const findings: Finding[] = []
+  const suffixed = gathered.suffixed.map(({ object }) => object)
+  for (const job of gathered.generated) {
+    if (job.object['kind'] !== 'Job') continue
+    const old = hashOf(job.object)
+    if (old === undefined) {
+      const path = `metadata.labels["${HASH_LABEL}"]`
+      findings.push(
+        finding(
+          { object: objectRef(job.object), file: job.input.input.name ?? fileOf(job.object) },
+          { path, message: 'must be present, and a part of the name' },
+        ),
+      )
+      continue
+    }
+    const models = gathered.models.filter((model) => isWorkerOf(job.object, model.object))
+    const reload = models.map(({ object }) => annotationOf(object, RELOAD)).find((value) => value !== undefined)
+    const spec = withoutNulls(asPlain(job.object['spec']))
+    const hash = workerHash({ spec, reload, digests: digests(job.object, references(spec), suffixed) })
+    const name = objectRef(job.object).name.replace(old, hash)
+    if (hash === old) continue
+    changes.set(job.slot, { drop: false, before: [], edits: renamed(job, name, hash) })
+    for (const model of models) {
+      changes.set(model.slot, { drop: false, before: [], edits: annotation(model, WORKER_JOB, name) })
+    }
+  }
+  return findings.length > 0 ? { ok: false, findings } : { ok: true, changes, more: [] }
+}
+
+function hashOf(job: Plain): string | undefined {
+  const hash = asPlain(asPlain(job['metadata'])['labels'])[HASH_LABEL]
+  return typeof hash === 'string' && objectRef(job).name.includes(hash) ? hash : undefined
+}
+
+function renamed({ input, node }: Item, name: string, hash: string): readonly Edit[] {
+  const { text } = input.input
+  const metadata = mapAt(node, 'metadata')
+  const labels = mapAt(metadata, 'labels')
+  return [
+    ...(metadata === undefined ? [] : [setEntry(text, metadata, 'name', name)]),
+    ...(labels === undefined ? [] : [setEntry(text, labels, HASH_LABEL, hash)]),
+  ]
+}
+
+/** kustomize corrects the model's reference at the very end: until then it names the Job as the Job was once called. */
+function isWorkerOf(job: Plain, model: Plain): boolean {
+  const reference = annotationOf(model, WORKER_JOB)
+  const earlier = (annotationOf(job, 'internal.config.kubernetes.io/previousNames') ?? '').split(',')
+  const [left, right] = [objectRef(job), objectRef(model)]
+  if (reference === undefined || (left.namespace ?? 'default') !== (right.namespace ?? 'default')) return false
+  if (reference === left.name) return true
+  return earlier.includes(reference) && PREFIXES.every((key) => annotationOf(job, key) === annotationOf(model, key))
+}
+
+const PREFIXES = ['internal.config.kubernetes.io/prefixes', 'internal.config.kubernetes.io/suffixes']
+
+function annotationOf(object: Plain, key: string): string | undefined {
+  const value = asPlain(asPlain(object['metadata'])['annotations'])[key]
+  return typeof value === 'string' ? value : undefined
+}

@@ -1,0 +1,2 @@
+/** Of the package, the image and this program; a test holds it equal to package.json. */
+export const VERSION = '0.1.0'
