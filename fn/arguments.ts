@@ -54,6 +54,8 @@ export function parseArguments(words: readonly string[]): Request {
     } else if (word.startsWith('-') && word !== '-') return { kind: 'wrong', message: unknownFlag(word) }
     else paths.push(word)
   }
+  if (seal && config !== undefined)
+    return { kind: 'wrong', message: '--config: must not be there beside --seal, which expands nothing' }
   if (paths.includes('-') && paths.length > 1)
     return { kind: 'wrong', message: '-: must be the only input: it is standard input' }
   return { kind: 'run', paths: paths.filter((path) => path !== '-'), recursive, config, seal }

@@ -17,33 +17,38 @@ import type { Change } from './write.ts'
  */
 export function sealed(gathered: Gathered): Changed {
   const changes = new Map<Item['slot'], Change>()
-  const findings: Finding[] = []
+  const findings = gathered.models
+    .filter(isUnexpanded)
+    .map((model) => missing(model, `metadata.annotations["${WORKER_JOB}"]`, 'expand the model first'))
   const suffixed = gathered.suffixed.map(({ object }) => object)
-  for (const job of gathered.generated) {
-    if (job.object['kind'] !== 'Job') continue
+  for (const job of gathered.generated.filter(({ object }) => object['kind'] === 'Job')) {
     const old = hashOf(job.object)
-    if (old === undefined) {
-      const path = `metadata.labels["${HASH_LABEL}"]`
-      findings.push(
-        finding(
-          { object: objectRef(job.object), file: job.input.input.name ?? fileOf(job.object) },
-          { path, message: 'must be present, and a part of the name' },
-        ),
-      )
-      continue
-    }
     const models = gathered.models.filter((model) => isWorkerOf(job.object, model.object))
-    const reload = models.map(({ object }) => annotationOf(object, RELOAD)).find((value) => value !== undefined)
-    const spec = withoutNulls(asPlain(job.object['spec']))
-    const hash = workerHash({ spec, reload, digests: digests(job.object, references(spec), suffixed) })
+    const hash = hashNow(job.object, models, suffixed)
+    if (old === undefined) findings.push(missing(job, `metadata.labels["${HASH_LABEL}"]`, 'it is a part of the name'))
+    if (old === undefined || hash === old) continue
     const name = objectRef(job.object).name.replace(old, hash)
-    if (hash === old) continue
     changes.set(job.slot, { drop: false, before: [], edits: renamed(job, name, hash) })
     for (const model of models) {
       changes.set(model.slot, { drop: false, before: [], edits: annotation(model, WORKER_JOB, name) })
     }
   }
   return findings.length > 0 ? { ok: false, findings } : { ok: true, changes, more: [] }
+}
+
+const missing = ({ object, input }: Item, path: string, why: string): Finding =>
+  finding(
+    { object: objectRef(object), file: input.input.name ?? fileOf(object) },
+    { path, message: `must be present: ${why}` },
+  )
+
+const isUnexpanded = ({ object }: Item): boolean =>
+  asPlain(object['spec'])['source'] !== undefined && annotationOf(object, WORKER_JOB) === undefined
+
+function hashNow(job: Plain, models: readonly Item[], suffixed: readonly Plain[]): string {
+  const reload = models.map(({ object }) => annotationOf(object, RELOAD)).find((value) => value !== undefined)
+  const spec = withoutNulls(asPlain(job['spec']))
+  return workerHash({ spec, reload, digests: digests(job, references(spec), suffixed) })
 }
 
 function hashOf(job: Plain): string | undefined {
