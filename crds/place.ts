@@ -1,26 +1,24 @@
 /** A place in an object, as the steps that lead to it. */
 export type Place = readonly (string | number)[]
 
-export function valueAt(root: unknown, place: Place): unknown {
-  return place.reduce<unknown>((value, step) => {
-    if (Array.isArray(value)) return value[Number(step)]
-    return isRecord(value) && Object.hasOwn(value, step) ? value[step] : undefined
-  }, root)
-}
+export const valueAt = (root: unknown, place: Place): unknown => place.reduce(member, root)
 
 /** The places that `a.b[].c` stands for in this object. */
-export function places(root: unknown, path: string): readonly Place[] {
-  return path
-    .split('.')
-    .reduce<readonly Place[]>((found, step) => found.flatMap((place) => below(root, place, step)), [[]])
-    .filter((place) => valueAt(root, place) !== undefined)
+export const places = (root: unknown, path: string): readonly Place[] => below(root, path.split('.'), [])
+
+function below(value: unknown, steps: readonly string[], place: Place): readonly Place[] {
+  if (value === undefined) return []
+  const [step, ...rest] = steps
+  if (step === undefined) return [place]
+  if (!step.endsWith('[]')) return below(member(value, step), rest, [...place, step])
+  const name = step.slice(0, -2)
+  const items = member(value, name)
+  return Array.isArray(items) ? items.flatMap((item, index) => below(item, rest, [...place, name, index])) : []
 }
 
-function below(root: unknown, place: Place, step: string): readonly Place[] {
-  if (!step.endsWith('[]')) return [[...place, step]]
-  const list = [...place, step.slice(0, -2)]
-  const items = valueAt(root, list)
-  return Array.isArray(items) ? items.map((_, index) => [...list, index]) : []
+function member(value: unknown, step: string | number): unknown {
+  if (Array.isArray(value)) return value[Number(step)]
+  return isRecord(value) && Object.hasOwn(value, step) ? value[step] : undefined
 }
 
 /** Of a JSON pointer: `/a/b~1c/0`. */

@@ -8,7 +8,7 @@ import * as generated from '../crds/generated/validate.js'
 import { configProblems, modelProblems, type Problem } from '../crds/problems.ts'
 import { MODEL_RULES } from '../crds/rules.ts'
 import type { Crd, Schema } from '../crds/schema.ts'
-import { CASES, type Case } from './data/models.ts'
+import { CASES, objectOf } from './data/models.ts'
 import { describe } from './harness.ts'
 
 const read = (file: string): string => readFileSync(new URL(file, import.meta.url), 'utf8')
@@ -49,11 +49,6 @@ function attributes(field: Schema, required: boolean): string {
 
 const lines = (problems: readonly Problem[]): readonly string[] =>
   problems.map(({ path, message }) => `${path}: ${message}`)
-
-const objectOf = ({ object, spec }: Case): unknown =>
-  object === undefined
-    ? { apiVersion: 'arks.ai/v1', kind: 'ArksModel', metadata: { name: 'case' }, spec: parse(spec ?? '') }
-    : parse(object)
 
 describe('crds/arksmodel.yaml', (file) => {
   file('is what generate.ts makes', () => {
