@@ -40,7 +40,7 @@ export interface Storage {
   readonly claimName: string
   /** Absent: the claim exists already. */
   readonly claimSpec: Plain | undefined
-  /** Below the volume's root, without a slash at either end. Absent: models/<namespace>/<name>. */
+  /** Below the volume's root, which is `.`; without empty segments. Absent: models/<namespace>/<name>. */
   readonly subPath: string | undefined
 }
 
@@ -75,7 +75,7 @@ export function parseArksModel(input: unknown): Parsed {
       storage: {
         claimName: text(claim['name']) ?? name,
         claimSpec: claim['spec'] === undefined || claim['spec'] === null ? undefined : plain(claim['spec']),
-        subPath: text(text(storage['subPath'])?.replace(/\/+$/, '')),
+        subPath: cleanPath(text(storage['subPath'])),
       },
       imagePullSecrets: list(spec['imagePullSecrets']).map(plain),
       instanceSpec: plain(spec['instanceSpec']),
@@ -100,6 +100,12 @@ function token(reference: unknown): { secretName: string; key: string } | undefi
   if (typeof reference === 'string') return reference === '' ? undefined : { secretName: reference, key: TOKEN_KEY }
   const secretName = text(plain(reference)['name'])
   return secretName === undefined ? undefined : { secretName, key: text(plain(reference)['key']) ?? TOKEN_KEY }
+}
+
+/** One spelling for one place, so that two models on it are seen to be. */
+function cleanPath(path: string | undefined): string | undefined {
+  const segments = path?.split('/').filter((segment) => segment !== '' && segment !== '.')
+  return segments?.length === 0 ? '.' : segments?.join('/')
 }
 
 /** Kubernetes' API types do not tell empty text from none. */

@@ -41,17 +41,32 @@ const PREFIX = 'internal.config.kubernetes.io/'
 export function digests(owner: Plain, refs: readonly Reference[], suffixed: readonly Plain[]): readonly string[] {
   const found = refs.flatMap(({ kind, name }) => {
     const meant = suffixed.filter((each) => each['kind'] === kind && isNamed(each, name) && isBeside(each, owner))
-    const sameTenant = meant.filter((each) => annotation(each, 'prefixes') === annotation(owner, 'prefixes'))
-    return (sameTenant.length > 0 ? sameTenant : meant).map((each) => digest(kind, name, each))
+    const own = meant.filter((each) => isOfSameTenant(each, owner))
+    return (own.length > 0 ? own : meant).map((each) => digest(kind, name, each))
   })
   return [...new Set(found)].sort()
 }
+
+/** What kustomize calls by now what an object may still know by an earlier name. */
+export function currentName(owner: Plain, { kind, name }: Reference, renamed: readonly Plain[]): string {
+  const meant = renamed.filter(
+    (each) => each['kind'] === kind && isNamed(each, name) && isBeside(each, owner) && isOfSameTenant(each, owner),
+  )
+  const [only] = meant
+  const current = meant.length === 1 ? asPlain(only?.['metadata'])['name'] : undefined
+  return typeof current === 'string' ? current : name
+}
+
+export const isRenamed = (object: Plain): boolean => annotation(object, 'previousNames') !== undefined
 
 const digest = (kind: Kind, name: string, { data, stringData, binaryData }: Plain): string =>
   sha256(canonical({ kind, name, data, stringData, binaryData }))
 
 const isNamed = (object: Plain, name: string): boolean =>
   asPlain(object['metadata'])['name'] === name || earlier(object, 'previousNames').includes(name)
+
+const isOfSameTenant = (object: Plain, owner: Plain): boolean =>
+  ['prefixes', 'suffixes'].every((key) => annotation(object, key) === annotation(owner, key))
 
 const isBeside = (object: Plain, owner: Plain): boolean => {
   const namespace = namespaceOf(owner)

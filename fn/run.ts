@@ -7,10 +7,10 @@ import { type Finding, fileOf, finding, objectRef, type Spot } from './finding.t
 import { type Gathered, gather, type Input, type Item, type Unread } from './gather.ts'
 import type { Manifest } from './manifest.ts'
 import { asPlain, isPlain, withoutNulls } from './merge.ts'
-import { toJson } from './node.ts'
+import { type Node, toJson } from './node.ts'
 import { Places } from './place.ts'
 import { read } from './read.ts'
-import { digests, references } from './references.ts'
+import { currentName, digests, isRenamed, references } from './references.ts'
 import { sealed } from './seal.ts'
 import { checked, stamp, stamped, stampOf } from './stamp.ts'
 import { type Change, type Changes, resourceList, stream, withResults } from './write.ts'
@@ -72,17 +72,34 @@ type Configured =
 
 async function configured(gathered: Gathered, options: Options): Promise<Configured> {
   if (options.seal) return { ok: true, value: { kind: 'seal' } }
-  const inList = gathered.inputs[0]?.list !== undefined
-  if (inList && options.config === undefined) return checkedConfig(gathered.functionConfig, undefined)
-  if (options.config !== undefined) return configFile(options.config, inList ? [] : gathered.configs)
-  const [first, second] = gathered.configs
-  if (second !== undefined)
-    return { ok: false, findings: [finding(spotOf(second), { path: '', message: 'must be the only function config' })] }
-  return checkedConfig(first?.object, first)
+  const [first, second] = settingsAmong(gathered)
+  if (options.config !== undefined) return configFile(options.config, first)
+  const given = checkedConfig(gathered.functionConfig, undefined)
+  if (!given.ok || given.value.kind === 'seal' || first === undefined) return given
+  const { spec, data } = gathered.functionConfig ?? {}
+  if (second !== undefined || spec !== undefined || data !== undefined)
+    return {
+      ok: false,
+      findings: [finding(spotOf(second ?? first), { path: '', message: 'must be the only function config' })],
+    }
+  return checkedConfig(first.object, first)
 }
 
-async function configFile({ name, text }: Input, others: readonly Item[]): Promise<Configured> {
-  const [other] = others
+/**
+ * Settings that travel among the objects, so that overlays can patch them: all those of a stream. In a list the files
+ * of a kpt package, and what is marked as local, stay what they are.
+ */
+function settingsAmong({ inputs, configs }: Gathered): readonly Item[] {
+  if (inputs[0]?.list === undefined) return configs
+  return configs.filter(
+    ({ object }) => object['kind'] === 'ExpandArksModels' && fileOf(object) === undefined && !isLocal(object),
+  )
+}
+
+const isLocal = (object: Plain): boolean =>
+  asPlain(asPlain(object['metadata'])['annotations'])['config.kubernetes.io/local-config'] === 'true'
+
+async function configFile({ name, text }: Input, other: Item | undefined): Promise<Configured> {
   const unreadable = (message: string): Configured => ({
     ok: false,
     findings: [finding({ file: name }, { path: '', message })],
@@ -111,7 +128,8 @@ async function expanded(
 ): Promise<Changed> {
   const parsed = parsedModels(gathered)
   if (!parsed.ok) return parsed
-  const { models, items } = parsed
+  const { items } = parsed
+  const models = withCurrentTokens(parsed, await renamedSecrets(gathered))
   const suffixed = gathered.suffixed.map(({ object }) => object)
   const digestsOf = (model: ArksModel, job: Manifest): readonly string[] => {
     const item = items[models.indexOf(model)]
@@ -149,6 +167,36 @@ function parsedModels(gathered: Gathered): Models {
   }
   return findings.length > 0 ? { ok: false, findings } : { ok: true, models, items }
 }
+
+/** Read only where a name can have changed: these stay text otherwise. */
+async function renamedSecrets({ inputs, models }: Gathered): Promise<readonly Plain[]> {
+  const [first] = inputs
+  if (first?.list === undefined || !models.some(({ object }) => isRenamed(object))) return []
+  const { text } = first.input
+  const secrets: Plain[] = []
+  for (const { kind, start, body, end } of first.slots) {
+    if (kind !== 'Secret' || !text.slice(start, end).includes('previousNames')) continue
+    const found = await read(text, body, end)
+    if (found.kind === 'node') secrets.push(objectIn(found.node))
+  }
+  return secrets
+}
+
+/** As a pipe behind the whole build gets them: the Job's hash is the same wherever the function is attached. */
+const withCurrentTokens = (
+  { models, items }: Extract<Models, { ok: true }>,
+  renamed: readonly Plain[],
+): readonly ArksModel[] =>
+  models.map((model, index) => {
+    const { source } = model
+    if (source.kind === 'volume' || source.token === undefined) return model
+    const secretName = currentName(
+      items[index]?.object ?? {},
+      { kind: 'Secret', name: source.token.secretName },
+      renamed,
+    )
+    return { ...model, source: { ...source, token: { ...source.token, secretName } } }
+  })
 
 const isSameObject = (a: Plain, b: Plain): boolean => {
   const [left, right] = [objectRef(a), objectRef(b)]
@@ -202,13 +250,7 @@ async function namesakes(
     const words = text.slice(slot.start, slot.end).match(/(?<=name["']?:\s*["']?)[a-z0-9.-]+/g) ?? []
     if (!words.some((word) => names.has(word))) continue
     const found = await read(text, slot.body, slot.end)
-    const node =
-      found.kind === 'node' && found.node.kind === 'seq'
-        ? found.node.items[0]
-        : found.kind === 'node'
-          ? found.node
-          : undefined
-    const object = node === undefined ? {} : asPlain(toJson(node))
+    const object = found.kind === 'node' ? objectIn(found.node) : {}
     const ours = made.get(identity(object))
     if (ours !== undefined) findings.push(finding(spotAt(items, ours.index), taken(ours.manifest)))
   }
@@ -238,8 +280,7 @@ async function changed(
 ): Promise<Changed> {
   const changes = new Map<Item['slot'], Change>()
   for (const { slot } of gathered.generated) changes.set(slot, { drop: true, before: [], edits: [] })
-  if (gathered.inputs[0]?.list === undefined)
-    for (const { slot } of gathered.configs) changes.set(slot, { drop: true, before: [], edits: [] })
+  for (const { slot } of settingsAmong(gathered)) changes.set(slot, { drop: true, before: [], edits: [] })
   const places = new Places(gathered.generated.map(({ object }) => object))
   const more: Plain[] = []
   for (const [index, model] of models.entries()) {
@@ -265,9 +306,11 @@ async function stampEdits(item: Item, model: ArksModel, job: Manifest | undefine
 
 async function reread(text: string): Promise<unknown> {
   const found = await read(text, 0, text.length)
-  if (found.kind !== 'node') return undefined
-  return toJson(found.node.kind === 'seq' ? (found.node.items[0] ?? found.node) : found.node)
+  return found.kind === 'node' ? objectIn(found.node) : undefined
 }
+
+/** An item of a list is read with its dash. */
+const objectIn = (node: Node): Plain => asPlain(toJson(node.kind === 'seq' ? (node.items[0] ?? node) : node))
 
 const same = (a: unknown, b: unknown): boolean =>
   canonical(withoutNulls(asPlain(a))) === canonical(withoutNulls(asPlain(b)))
