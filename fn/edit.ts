@@ -12,17 +12,17 @@ export interface Edit {
   readonly text: string
 }
 
-/** The text with all edits made; those at one place in the order in which they are given. */
-export function edited(text: string, edits: readonly Edit[]): string {
+/** The text, or a stretch of it, with all edits made; those at one place in the order in which they are given. */
+export function edited(text: string, edits: readonly Edit[], start = 0, end: number = text.length): string {
   const sorted = edits.map((edit, index) => ({ edit, index }))
   sorted.sort((a, b) => a.edit.start - b.edit.start || a.edit.end - b.edit.end || a.index - b.index)
   const pieces: string[] = []
-  let at = 0
+  let at = start
   for (const { edit } of sorted) {
     pieces.push(text.slice(at, edit.start), edit.text)
     at = edit.end
   }
-  pieces.push(text.slice(at))
+  pieces.push(text.slice(at, end))
   return pieces.join('')
 }
 

@@ -78,10 +78,7 @@ export async function checked(
   const { slot, input } = item
   const text = input.input.text.slice(slot.body, slot.end)
   if (!/[&*]/.test(text)) return edits
-  const now = edited(
-    text,
-    edits.map((edit) => ({ ...edit, start: edit.start - slot.body, end: edit.end - slot.body })),
-  )
+  const now = edited(input.input.text, edits, slot.body, slot.end)
   if (same(await reread(now), want)) return edits
   return [{ start: slot.body, end: slot.end, text: printed(item, want) }]
 }

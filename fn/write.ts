@@ -90,16 +90,8 @@ function slotText({ input, sequences }: GatheredInput, slot: Slot, changes: Chan
     ...(changes.get(slot)?.edits ?? []),
     ...inner.flatMap((sequence) => rebuilt(input.text, sequence, changes)),
   ]
-  const text = input.text.slice(slot.start, slot.end)
-  return edits.length === 0
-    ? text
-    : edited(
-        text,
-        edits.map((edit) => shifted(edit, -slot.start)),
-      )
+  return edited(input.text, edits, slot.start, slot.end)
 }
-
-const shifted = ({ start, end, text }: Edit, by: number): Edit => ({ start: start + by, end: end + by, text })
 
 /** The ResourceList with its changed items; `more` come behind the last one. */
 export function resourceList(
@@ -112,7 +104,8 @@ export function resourceList(
 }
 
 function rebuilt(text: string, sequence: Sequence, changes: Changes, more: readonly Plain[] = []): readonly Edit[] {
-  if (more.length === 0 && !sequence.slots.some((slot) => changes.has(slot))) return []
+  const isChanged = sequence.slots.some((slot) => changes.has(slot) || footStart(text, slot) < slot.end)
+  if (more.length === 0 && !isChanged) return []
   return sequence.style === 'block'
     ? [blockSequence(text, sequence, changes, more)]
     : [flowSequence(text, sequence, changes, more)]
@@ -123,16 +116,7 @@ function blockSequence(text: string, { slots, start, end }: Sequence, changes: C
   const column = first?.column ?? 0
   const pieces = slots.flatMap((slot) => {
     const change = changes.get(slot)
-    const own = text.slice(slot.start, slot.end)
-    const kept =
-      change?.drop === true
-        ? []
-        : [
-            edited(
-              own,
-              (change?.edits ?? []).map((edit) => shifted(edit, -slot.start)),
-            ),
-          ]
+    const kept = change?.drop === true ? [] : [withoutFoot(text, slot, change?.edits ?? [])]
     return [...(change?.before ?? []).map((object) => blockItem(object, column)), ...kept]
   })
   const all = [...pieces, ...more.map((object) => blockItem(object, column))]
@@ -148,6 +132,28 @@ function blockSequence(text: string, { slots, start, end }: Sequence, changes: C
   }
 }
 
+/**
+ * The item without the comment lines at its end, where kpt sent it: kpt puts comments back from its own copy, and would
+ * write those twice.
+ */
+function withoutFoot(text: string, slot: Slot, edits: readonly Edit[]): string {
+  const foot = footStart(text, slot)
+  return foot === slot.end ? edited(text, edits, slot.start, slot.end) : edited(text, edits, slot.start, foot)
+}
+
+function footStart(text: string, { start, end, column, place }: Slot): number {
+  let foot = end
+  for (let at = foot; at > start; foot = at) {
+    at = text.lastIndexOf('\n', at - 2) + 1
+    if (text[at + column + 2] !== '#' || text.slice(at, at + column + 2).trim() !== '') break
+  }
+  const isFoot = foot < end && place === 'block-item'
+  return isFoot && KPT_ID.test(text.slice(start, end)) ? foot : end
+}
+
+/** kpt numbers what it sends to a function, but not what it prints for a pipe; kustomize knows no paths. */
+const KPT_ID = /config\.kubernetes\.io\/path: [\s\S]*config\.k8s\.io\/id: /
+
 function flowSequence(text: string, { slots, start, end }: Sequence, changes: Changes, more: readonly Plain[]): Edit {
   let at = start
   const pieces: string[] = []
@@ -155,15 +161,7 @@ function flowSequence(text: string, { slots, start, end }: Sequence, changes: Ch
     const gap = text.slice(at, slot.start).replace(',', '')
     const change = changes.get(slot)
     for (const object of change?.before ?? []) pieces.push(gap + flow(object))
-    const own = text.slice(slot.start, slot.end)
-    if (change?.drop !== true)
-      pieces.push(
-        gap +
-          edited(
-            own,
-            (change?.edits ?? []).map((edit) => shifted(edit, -slot.start)),
-          ),
-      )
+    if (change?.drop !== true) pieces.push(gap + edited(text, change?.edits ?? [], slot.start, slot.end))
     at = slot.end
   }
   pieces.push(...more.map(flow))
