@@ -206,7 +206,13 @@ async function built(
     : missing(`go ${args[0]} failed: ${lastLines(stderr)}`, 'see that the Go modules can be reached and built', true)
 }
 
-const lastLines = (text: string): string => text.trimEnd().split('\n').slice(-5).join('\n')
+/** In one line, as all messages about parts are. */
+const lastLines = (text: string): string =>
+  text
+    .split('\n')
+    .filter((line) => line && !line.startsWith('go: downloading'))
+    .slice(-5)
+    .join(' | ')
 
 /** `v1.27.16`, `{Version:v5.8.1}`, `Kubernetes v1.36.3` and the like. */
 const number = (text: string): string => /\d+\.\d+\.\d+(-[\w.]+)?/.exec(text)?.[0] ?? 'unknown'
