@@ -2,11 +2,11 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import * as assert from 'uvu/assert'
 import { line } from '../fn/finding.ts'
 import { run } from '../fn/run.ts'
+import { UPDATE } from './fixture.ts'
 import { describe } from './harness.ts'
 
 const ROOT = 'test/golden'
 const FILES = ['input.yaml', 'config.yaml', 'expected.yaml', 'errors.txt']
-const UPDATE = process.env['UPDATE'] === '1'
 
 interface Printed {
   readonly stdout: string

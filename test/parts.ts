@@ -90,6 +90,25 @@ export const kpt: () => Promise<Part | Missing> = once(async () => {
 /** YAML documents on stdin to a JSON array of what sigs.k8s.io/yaml, thus Kubernetes, reads in them. */
 export const yamlcheck = (): Promise<Part | Missing> => goProgram('yamlcheck', 'parts/yamlcheck')
 
+/** The sources of a Go module, whose files (its CRDs) tests read. The path is its folder in Go's own module cache. */
+export async function goModule(name: string, version: string): Promise<Part | Missing> {
+  const missing = (why: string, how: string, couldBeHad: boolean): Missing => ({
+    kind: 'missing',
+    name,
+    why,
+    how,
+    couldBeHad,
+  })
+  if (!findIn(path, 'go')) return missing('it is a Go module, and Go is not on PATH', GET_GO, false)
+  const { code, stdout, stderr } = await run('go', ['mod', 'download', '-json', `${name}@v${version}`])
+  const folder = /"Dir": "(.*)"/.exec(stdout)?.[1]
+  return code === 0 && folder !== undefined
+    ? { kind: 'part', name, version, path: folder, origin: 'cached' }
+    : missing(`go mod download failed: ${lastLines(stderr + stdout)}`, 'see that the Go modules can be reached', true)
+}
+
+const GET_GO = 'install Go from https://go.dev/dl'
+
 const programs = new Map<string, Promise<Part | Missing>>()
 
 /** Builds a program of the Go module in a folder below test/; again only when the module's sources change. */
@@ -188,8 +207,7 @@ async function built(
     couldBeHad,
   })
   if (findIn([folder], name)) return part('cached')
-  if (!findIn(path, 'go'))
-    return missing('it is built with Go, and Go is not on PATH', 'install Go from https://go.dev/dl', false)
+  if (!findIn(path, 'go')) return missing('it is built with Go, and Go is not on PATH', GET_GO, false)
 
   console.error(`building ${name} ${version}`)
   mkdirSync(cache, { recursive: true })
