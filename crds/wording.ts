@@ -45,11 +45,14 @@ export function worded({ instancePath, keyword, params }: SchemaError, root: unk
   }
 }
 
-/** The message of a rule with the text that broke it, where there is one to show. */
-export function withFound(message: string, value: unknown, place: Place): string {
-  const got = typeof value === 'string' && value !== '' ? shown(value, place) : 'text'
+/** The message of a rule with the text or number that broke it, where there is one to show. */
+export function withFound(message: string, value: unknown, place: Place = []): string {
+  const got = (typeof value === 'string' && value !== '') || typeof value === 'number' ? shown(value, place) : 'text'
   return got === 'text' ? message : `${message}, got ${got}`
 }
+
+/** Text that may hold a token of the Hub, without it. */
+export const withoutTokens = (text: string): string => text.replace(/hf_[A-Za-z0-9]{8,}/g, 'hf_…')
 
 /** Values below these never stand in a message: messages end in the logs of a pipeline. */
 const SECRET: readonly (string | number)[] = ['env', 'envFrom', 'tokenSecretRef']
@@ -72,13 +75,13 @@ const found = (type: unknown, value: unknown, place: Place): string =>
   type === 'array' || type === 'object' ? kind(value) : shown(value, place)
 
 /** A value as a message shows it: scalars themselves, unless they are or may be secret. */
-function shown(value: unknown, place: Place): string {
+export function shown(value: unknown, place: Place = []): string {
   const secret = place.some((step) => SECRET.includes(step))
   if (secret && (typeof value === 'number' || typeof value === 'boolean')) return `a ${typeof value}`
   return typeof value === 'string' && !secret && !revealing(value) ? JSON.stringify(cut(value)) : kind(value)
 }
 
-function kind(value: unknown): string {
+export function kind(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   if (isRecord(value)) return 'a map'
   if (typeof value === 'string') return 'text'
@@ -93,12 +96,12 @@ function cut(value: string): string {
   return start.length > LONGEST_SHOWN ? `${start.slice(0, LONGEST_SHOWN).join('')}…` : value
 }
 
-function unknownField(field: string, known: readonly string[]): string {
+export function unknownField(field: string, known: readonly string[]): string {
   const name = cut(field)
   const [nearest] = known
     .map((other) => ({ other, far: distance(name.toLowerCase(), other.toLowerCase()) }))
     .toSorted((a, b) => a.far - b.far)
-  const near = nearest !== undefined && nearest.far <= Math.max(1, name.length / 3)
+  const near = nearest !== undefined && nearest.far <= Math.max(1, name.length / 2.5)
   return `unknown field ${JSON.stringify(name)}${near ? `; did you mean "${nearest.other}"?` : ''}`
 }
 

@@ -48,8 +48,9 @@ export function parseArguments(words: readonly string[]): Request {
     if (word === '-R' || word === '--recursive') recursive = true
     else if (word === '--seal') seal = true
     else if (word === '--config' || word.startsWith('--config=')) {
+      if (config !== undefined) return { kind: 'wrong', message: '--config: must not be given twice' }
       config = word === '--config' ? words[++index] : word.slice('--config='.length)
-      if (config === undefined || config === '')
+      if (config === undefined || config === '' || config.startsWith('--'))
         return { kind: 'wrong', message: '--config: must be followed by a file' }
     } else if (word.startsWith('-') && word !== '-') return { kind: 'wrong', message: unknownFlag(word) }
     else paths.push(word)
@@ -62,6 +63,8 @@ export function parseArguments(words: readonly string[]): Request {
 }
 
 function unknownFlag(word: string): string {
-  const near = FLAGS.find((flag) => distance(flag, word) <= 3)
-  return `unknown flag ${word}${near === undefined ? '' : `; did you mean ${near}?`}`
+  const [flag = ''] = word.split('=')
+  const [nearest] = FLAGS.map((known) => ({ known, far: distance(known, flag) })).sort((a, b) => a.far - b.far)
+  const near = nearest !== undefined && nearest.far <= 3 ? `; did you mean ${nearest.known}?` : ''
+  return `unknown flag ${flag.slice(0, 40)}${near}`
 }

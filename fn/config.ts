@@ -1,7 +1,8 @@
 import type { Plain } from '../crds/arksmodel.ts'
-import { CONFIG_API_VERSION } from '../crds/names.ts'
+import { CONFIG_API_VERSION, KIND } from '../crds/names.ts'
 import { configProblems, type Problem } from '../crds/problems.ts'
-import { asPlain } from './merge.ts'
+import { kind as kindOf, shown, unknownField } from '../crds/wording.ts'
+import { asPlain, isPlain } from './merge.ts'
 import { VERSION } from './version.ts'
 
 /** What one run does, with every default filled in. */
@@ -43,20 +44,30 @@ export const DEFAULTS: Settings = {
 export function parseConfig(input: unknown): ParsedConfig {
   if (input === undefined || input === null || Object.keys(asPlain(input)).length === 0) return expand({})
   const { apiVersion, kind } = asPlain(input)
-  if (kind === 'ArksModel') return { ok: true, value: { kind: 'model', settings: DEFAULTS } }
-  if (kind === 'ConfigMap' && apiVersion === 'v1') return fromConfigMap(asPlain(asPlain(input)['data']))
-  if (apiVersion !== CONFIG_API_VERSION || (kind !== 'ExpandArksModels' && kind !== 'SealWorkerJobs')) {
-    const found = `${String(apiVersion)} ${String(kind)}`
-    const message = `must be ${CONFIG_API_VERSION} ExpandArksModels or SealWorkerJobs, or a v1 ConfigMap, got "${found}"`
-    return { ok: false, problems: [{ path: 'kind', message }] }
-  }
+  if (kind === KIND) return { ok: true, value: { kind: 'model', settings: DEFAULTS } }
+  if (kind === 'ConfigMap')
+    return apiVersion === 'v1' ? fromConfigMap(asPlain(input)) : wrong('apiVersion', 'must be v1', apiVersion)
+  if (kind !== 'ExpandArksModels' && kind !== 'SealWorkerJobs')
+    return wrong(
+      'kind',
+      `must be ExpandArksModels or SealWorkerJobs of ${CONFIG_API_VERSION}, or ConfigMap of v1`,
+      kind,
+    )
+  if (apiVersion !== CONFIG_API_VERSION) return wrong('apiVersion', `must be ${CONFIG_API_VERSION}`, apiVersion)
   const problems = configProblems(input)
   if (problems.length > 0) return { ok: false, problems }
   return kind === 'SealWorkerJobs' ? { ok: true, value: { kind: 'seal' } } : expand(asPlain(asPlain(input)['spec']))
 }
 
 /** kpt's `configMap:` and `-- key=value`: all values are text, so only the flat fields can be given. */
-function fromConfigMap(data: Plain): ParsedConfig {
+function fromConfigMap(object: Plain): ParsedConfig {
+  const data = asPlain(object['data'])
+  const around = Object.entries(object).flatMap(([field, value]): Problem[] => {
+    if (!CONFIG_MAP_FIELDS.includes(field)) return [{ path: field, message: unknownField(field, CONFIG_MAP_FIELDS) }]
+    return field !== 'data' || value === null || isPlain(value)
+      ? []
+      : [{ path: 'data', message: `must be a map, got ${kindOf(value)}` }]
+  })
   const limit = data['backoffLimit']
   const spec = typeof limit === 'string' && /^\d+$/.test(limit) ? { ...data, backoffLimit: Number(limit) } : data
   const problems = configProblems({
@@ -65,12 +76,19 @@ function fromConfigMap(data: Plain): ParsedConfig {
     metadata: { name: 'data' },
     spec,
   })
-  if (problems.length === 0) return expand(spec)
+  if (problems.length + around.length === 0) return expand(spec)
   return {
     ok: false,
-    problems: problems.map(({ path, message }) => ({ path: path.replace(/^spec/, 'data'), message })),
+    problems: [...around, ...problems.map(({ path, message }) => ({ path: path.replace(/^spec/, 'data'), message }))],
   }
 }
+
+const CONFIG_MAP_FIELDS = ['apiVersion', 'kind', 'metadata', 'data', 'immutable']
+
+const wrong = (path: string, message: string, found: unknown): ParsedConfig => ({
+  ok: false,
+  problems: [{ path, message: found === undefined ? message : `${message}, got ${shown(found)}` }],
+})
 
 function expand(spec: Plain): ParsedConfig {
   const { caBundle, proxy } = spec

@@ -49,55 +49,78 @@ export type Cut =
 /** Cuts the text at the borders of its objects without reading them, so that what is not ours stays as it came. */
 export async function cut(text: string): Promise<Cut> {
   const slots = documents(text)
-  const first = slots.find((slot) => slot.kind !== '')
+  const [first, second] = slots.filter((slot) => slot.kind !== '')
   if (first === undefined) return { kind: 'stream', slots }
   if (first.kind === undefined ? text.includes('ResourceList') : first.kind === 'ResourceList') {
     const list = await resourceList(text, first)
-    if (list !== undefined) return list
+    if (list !== undefined)
+      return list.kind === 'unreadable' || second === undefined ? list : unreadable(second, NOT_ALONE)
   }
-  return { kind: 'stream', slots }
+  const other = slots.find((slot) => slot.kind === 'ResourceList')
+  return other === undefined ? { kind: 'stream', slots } : unreadable(other, NOT_ALONE)
 }
+
+/** An orchestrator wants one list back, with results where there are some: nothing else has a place in it. */
+export const NOT_ALONE = 'must be the only document: a ResourceList is a whole input'
+
+const unreadable = ({ body, document }: Slot, message: string): Cut => ({
+  kind: 'unreadable',
+  at: body,
+  document,
+  message,
+})
 
 /** The documents of a stream. `---` and `...` at the start of a line end a document wherever they stand (YAML 1.2, 9.1). */
 function documents(text: string): Slot[] {
   const slots: Slot[] = []
-  const starts: number[] = [text.charCodeAt(0) === 0xfeff ? 1 : 0]
-  for (let at = starts[0] ?? 0; at !== -1; at = nextLine(text, at)) {
-    if (isMarker(text, at, '---') && !isPrologue(text, starts.at(-1) ?? 0, at)) starts.push(at)
-    else if (isMarker(text, at, '...')) {
-      const next = text.indexOf('\n', at)
-      if (next !== -1) starts.push(next + 1)
+  let start = text.charCodeAt(0) === 0xfeff ? 1 : 0
+  let document = 1
+  let isOpen = false
+  const close = (end: number): void => {
+    if (start < end) {
+      const body = isMarker(text, start, '---') ? start + 3 : start
+      const kind = kindAt(text, body, end, false)
+      slots.push({ place: 'document', start, body, end, column: 0, document, kind })
+      if (kind !== '') document++
     }
+    start = end
   }
-  starts.forEach((start, index) => {
-    const end = starts[index + 1] ?? text.length
-    if (start < end) slots.push(documentSlot(text, start, end, slots.filter(({ kind }) => kind !== '').length + 1))
-  })
+  for (const { at, marker } of markers(text, start)) {
+    if (marker === '...') close(nextStart(text, at, text.length))
+    else if (isOpen || !isPrologue(text.slice(start, at))) close(at)
+    isOpen = marker === '---'
+  }
+  close(text.length)
   return slots
 }
 
-/** The next line that could hold a marker. */
-function nextLine(text: string, at: number): number {
-  const dash = text.indexOf('\n---', at)
-  const dot = text.indexOf('\n...', at)
-  const next = dash === -1 || (dot !== -1 && dot < dash) ? dot : dash
-  return next === -1 ? -1 : next + 1
+/** The lines that are or begin with a marker, in one pass. */
+function* markers(text: string, start: number): Generator<{ readonly at: number; readonly marker: string }> {
+  const next = (marker: string, from: number): number => {
+    let at = from
+    do at = text.indexOf(`\n${marker}`, at) + 1 || text.length + 1
+    while (at <= text.length && !isMarker(text, at, marker))
+    return at
+  }
+  const first = (marker: string): number => (isMarker(text, start, marker) ? start : next(marker, start))
+  let dashes = first('---')
+  let dots = first('...')
+  while (dashes <= text.length || dots <= text.length) {
+    if (dashes < dots) {
+      yield { at: dashes, marker: '---' }
+      dashes = next('---', dashes)
+    } else {
+      yield { at: dots, marker: '...' }
+      dots = next('...', dots)
+    }
+  }
 }
 
 const isMarker = (text: string, at: number, marker: string): boolean =>
   text.startsWith(marker, at) && /^[ \t\r\n]?$/.test(text.charAt(at + 3))
 
 /** Directives belong to the document that they stand above. */
-const isPrologue = (text: string, start: number, at: number): boolean =>
-  start < at && /^(?:%|(?:[ \t]*(?:#[^\n]*)?\r?\n)+%)/.test(text.slice(start, Math.min(at, start + 10_000)))
-
-function documentSlot(text: string, start: number, end: number, document: number): Slot {
-  let body = start
-  if (isMarker(text, start, '---')) body = start + 3
-  else if (isPrologue(text, start, end)) body = start
-  const kind = kindAt(text, body, end)
-  return { place: 'document', start, body, end, column: 0, document, kind }
-}
+const isPrologue = (text: string): boolean => /^(?:[ \t]*(?:#[^\n]*)?\r?\n)*%/.test(text)
 
 /** The first line that is neither blank nor a comment. */
 function firstLine(text: string, start: number, end: number): number {
@@ -113,13 +136,14 @@ function firstLine(text: string, start: number, end: number): number {
 const BLOCK_KEY = /([ ]*)(?:- +)?(?:[A-Za-z0-9_./-]+|"[^"\n]*"|'[^'\n]*'):[ \t\r\n]/y
 
 /** The value of the object's own `kind` as far as plain block text shows it. */
-function kindAt(text: string, start: number, end: number): string | undefined {
+function kindAt(text: string, start: number, end: number, isItem: boolean): string | undefined {
   const first = firstLine(text, start, end)
-  if (first === end) return ''
+  if (first === end || isMarker(text, first, '...')) return ''
   BLOCK_KEY.lastIndex = first
   const key = BLOCK_KEY.exec(text)
   if (key === null || BLOCK_KEY.lastIndex > end + 1) return undefined
   const dash = /^ *- +/.exec(key[0])
+  if ((dash !== null) !== isItem) return undefined
   const column = dash === null ? (key[1] ?? '').length : dash[0].length
   const own = /^(?: *- +)? *["']?kind["']?:/.test(key[0])
     ? first
@@ -129,8 +153,8 @@ function kindAt(text: string, start: number, end: number): string | undefined {
 }
 
 function lineWith(text: string, start: number, end: number, needle: string): number {
-  const at = text.indexOf(needle, start)
-  return at === -1 || at >= end ? -1 : at + 1
+  const at = text.slice(start, end).indexOf(needle)
+  return at === -1 ? -1 : start + at + 1
 }
 
 function lineAt(text: string, start: number, end: number): string {
@@ -141,19 +165,12 @@ function lineAt(text: string, start: number, end: number): string {
 async function resourceList(text: string, document: Slot): Promise<Cut | undefined> {
   const list = blockList(text, document)
   if (list !== undefined) return { kind: 'resource-list', list }
-  const whole = await read(text, document.body, document.end)
+  const whole = await read(text, document.body, document.end, 'allowed')
   if (whole.kind === 'unreadable') return { ...whole, document: document.document }
   if (whole.kind === 'empty' || whole.node.kind !== 'map') return undefined
   if (entryText(whole.node, 'kind') !== 'ResourceList') return undefined
   const sequence = readList(text, document, whole)
-  if (sequence === undefined) {
-    return {
-      kind: 'unreadable',
-      at: document.body,
-      document: document.document,
-      message: 'a ResourceList must have `items`, a list',
-    }
-  }
+  if (sequence === undefined) return unreadable(document, 'a ResourceList must have `items`, a list')
   const section = (key: string): Section | undefined => {
     const entry = entryAt(whole.node, key)
     return entry === undefined ? undefined : { start: entry.keyStart, end: entry.value.end, value: entry.value }
@@ -167,7 +184,7 @@ const entryText = (node: MapNode, key: string): unknown => {
   return value?.kind === 'scalar' ? value.value : undefined
 }
 
-const TOP_LEVEL = /(?:^|\n)([^\s#-][^\n]*)/g
+const TOP_LEVEL = /(?:^\ufeff?|\n)([^\s#-][^\n]*)/g
 const KNOWN = new Set(['apiVersion', 'kind', 'metadata', 'items', 'functionConfig', 'results'])
 
 /** The list where plain lines show all of its borders; undefined where they do not. */
@@ -193,17 +210,19 @@ export function blockList(text: string, document: Slot): ResourceList | undefine
 function topLevel(text: string, document: Slot): Map<string, Section> | undefined {
   const sections = new Map<string, { start: number; end: number }>()
   let last: { start: number; end: number } | undefined
-  TOP_LEVEL.lastIndex = document.body
+  // The line break or the byte order mark before the first line is a part of the match.
+  TOP_LEVEL.lastIndex = Math.max(0, document.body - 1)
   for (let found = TOP_LEVEL.exec(text); found !== null; found = TOP_LEVEL.exec(text)) {
-    const start = found.index + (found[0].startsWith('\n') ? 1 : 0)
+    const [whole, line = ''] = found
+    const start = found.index + whole.length - line.length
     if (start >= document.end) break
-    const key = /^([A-Za-z]+):(?=[ \t\r]|$)/.exec(found[1] ?? '')?.[1]
+    const key = /^([A-Za-z]+):(?=[ \t\r]|$)/.exec(line)?.[1]
     if (key === undefined || !KNOWN.has(key) || sections.has(key)) return undefined
     if (last !== undefined) last.end = start
     last = { start, end: document.end }
     sections.set(key, last)
     // The next search begins at the line break that ended this line.
-    TOP_LEVEL.lastIndex = start + (found[1] ?? '').length
+    TOP_LEVEL.lastIndex = start + line.length
   }
   return sections
 }
@@ -226,7 +245,7 @@ function blockItems(text: string, start: number, end: number, { document }: Slot
   const starts = dashes.map((at) => commentsAbove(text, at, start, column))
   return dashes.map((body, index) => {
     const until = starts[index + 1] ?? end
-    const kind = kindAt(text, body, until)
+    const kind = kindAt(text, body, until, true)
     return { place: 'block-item', start: starts[index] ?? body, body, end: until, column, document, kind }
   })
 }
@@ -256,22 +275,33 @@ export function readList(
     const slots = items.items.map((item) => flowSlot(item, document))
     return { style, slots, start: start + 1, end: end - 1 }
   }
-  const dashes = items.items.map((item) => text.lastIndexOf('-', item.start - 1))
-  const lines = dashes.map((dash) => text.lastIndexOf('\n', dash) + 1)
-  const slots = lines.map((line, index): Slot => {
-    const column = (dashes[index] ?? line) - line
-    return {
-      place: 'block-item',
-      start: line,
-      body: line,
-      end: lines[index + 1] ?? end,
-      column,
-      document,
-      kind: undefined,
-    }
+  const lines: number[] = []
+  let column = 0
+  let from = start
+  for (const item of items.items) {
+    const dash = dashAt(text, from)
+    const line = text.lastIndexOf('\n', dash) + 1
+    if (text.slice(line, dash).trim() !== '') return undefined
+    lines.push(line)
+    column = dash - line
+    from = item.end
+  }
+  const first = lines[0] ?? start
+  const starts = lines.map((line) => commentsAbove(text, line, first, column))
+  const slots = lines.map((body, index): Slot => {
+    const until = starts[index + 1] ?? end
+    return { place: 'block-item', start: starts[index] ?? body, body, end: until, column, document, kind: undefined }
   })
-  return { style, slots, start: lines[0] ?? start, end }
+  return { style, slots, start: first, end }
 }
+
+/** The dash of the next item of a block sequence, behind blank lines and comments. */
+function dashAt(text: string, from: number): number {
+  DASH.lastIndex = from
+  return DASH.test(text) ? DASH.lastIndex - 1 : from
+}
+
+const DASH = /(?:[ \t\r\n]|#[^\n]*)*-/y
 
 const flowSlot = (item: Node, document: number): Slot => ({
   place: 'flow-item',

@@ -30,30 +30,60 @@ export function edited(text: string, edits: readonly Edit[], start = 0, end: num
 export function setEntry(text: string, map: MapNode, key: string, value: Scalar | Plain): Edit {
   const entry = map.entries.find((candidate) => candidate.key === key)
   if (map.alias === true) return replaced(map, flow({ ...asPlain(toJson(map)), [key]: value }))
-  if (map.style === 'flow') return setInFlow(map, entry, key, value)
+  if (map.style === 'flow') return setInFlow(text, map, entry, key, value)
   const eol = lineBreak(text, map.start)
-  if (entry !== undefined) {
-    const { start, end } = entry.value
-    if (isPlain(value))
-      return { start: entry.colonEnd, end: Math.max(end, entry.colonEnd), text: below(map, value, eol) }
-    return start === end
-      ? { start: entry.colonEnd, end: entry.colonEnd, text: ` ${scalarText(value)}` }
-      : replaced(entry.value, scalarText(value))
-  }
+  if (entry !== undefined) return isPlain(value) ? nested(text, map, entry, value) : inline(text, entry, value)
   const lines = block({ [key]: value }, map.column).replaceAll('\n', eol)
   const closed = text[map.end - 1] === '\n'
   return { start: map.end, end: map.end, text: closed ? lines : `${eol}${lines.slice(0, -eol.length)}` }
 }
 
-function setInFlow(map: MapNode, entry: Entry | undefined, key: string, value: Scalar | Plain): Edit {
+function inline(text: string, { colonEnd, value }: Entry, scalar: Scalar): Edit {
+  return value.start === value.end || hasProperties(text, colonEnd, value)
+    ? { start: colonEnd, end: Math.max(value.end, colonEnd), text: ` ${scalarText(scalar)}` }
+    : replaced(value, scalarText(scalar))
+}
+
+/** A map in the place of what is there, with the comments around it. */
+function nested(text: string, map: MapNode, { colonEnd, value }: Entry, plain: Plain): Edit {
+  const eol = lineBreak(text, map.start)
+  const lines = (column: number): string => block(plain, column).slice(0, -1).replaceAll('\n', eol)
+  const { start, end } = value
+  if (hasProperties(text, colonEnd, value)) return { start: colonEnd, end, text: eol + lines(map.column + 2) }
+  const line = text.lastIndexOf('\n', start - 1) + 1
+  if (start < end && line > colonEnd) return { start, end, text: lines(start - line).slice(start - line) }
+  if (start < end) return { start: colonEnd, end, text: eol + lines(map.column + 2) }
+  const at = endOfLine(text, colonEnd)
+  return { start: at, end: at, text: eol + lines(map.column + 2) }
+}
+
+/** Its anchor or its tag, which do not belong to what takes its place. */
+const hasProperties = (text: string, colonEnd: number, { start }: Node): boolean =>
+  text
+    .slice(colonEnd, start)
+    .replace(/#[^\n]*/g, '')
+    .trim() !== ''
+
+/** Before the line break. */
+function endOfLine(text: string, at: number): number {
+  const found = text.indexOf('\n', at)
+  const end = found === -1 ? text.length : found
+  return end > at && text[end - 1] === '\r' ? end - 1 : end
+}
+
+/** A new entry goes first, spaced as the one that stood there: what is at the end may be a comma or a comment. */
+function setInFlow(text: string, map: MapNode, entry: Entry | undefined, key: string, value: Scalar | Plain): Edit {
   if (entry === undefined) {
-    const comma = map.entries.length === 0 ? '' : ', '
     const at = map.start + 1
-    return { start: at, end: at, text: flow({ [key]: value }).slice(1, -1) + comma }
+    const added = flow({ [key]: value }).slice(1, -1)
+    const [first] = map.entries
+    if (first === undefined) return { start: at, end: at, text: added }
+    const space = /^\s*/.exec(text.slice(at, first.keyStart))?.[0] ?? ''
+    return { start: at, end: at, text: `${space}${added},${space === '' ? ' ' : ''}` }
   }
   const { start, end } = entry.value
-  return start === end
-    ? { start: entry.colonEnd, end: entry.colonEnd, text: ` ${flow(value)}` }
+  return start === end || hasProperties(text, entry.colonEnd, entry.value)
+    ? { start: entry.colonEnd, end: Math.max(end, entry.colonEnd), text: ` ${flow(value)}` }
     : replaced(entry.value, flow(value))
 }
 
@@ -67,18 +97,12 @@ export function removeEntry(text: string, map: MapNode, entry: Entry): Edit {
 }
 
 function lineEnd(text: string, { value, colonEnd }: Entry): number {
-  const end = Math.max(value.end, colonEnd)
-  if (text[end - 1] === '\n') return end
-  const found = text.indexOf('\n', end)
+  if (value.kind !== 'scalar' && value.style === 'block' && value.alias === undefined) return value.end
+  const found = text.indexOf('\n', Math.max(value.end, colonEnd))
   return found === -1 ? text.length : found + 1
 }
 
 const replaced = ({ start, end }: Node, text: string): Edit => ({ start, end, text })
-
-const below = (map: MapNode, value: Plain, eol: string): string =>
-  `${eol}${block(value, map.column + 2)
-    .slice(0, -1)
-    .replaceAll('\n', eol)}`
 
 /** What the line above this place ends with. */
 function lineBreak(text: string, at: number): string {

@@ -5,7 +5,7 @@ import type { Settings } from './config.ts'
 import { canonical } from './digest.ts'
 import { job } from './job.ts'
 import type { Manifest } from './manifest.ts'
-import { refusals } from './refusals.ts'
+import { withoutNulls } from './merge.ts'
 
 /** What one model becomes, besides itself. */
 export interface Expansion {
@@ -14,26 +14,17 @@ export interface Expansion {
   readonly job: Manifest | undefined
 }
 
-export type Expanded =
-  | { readonly ok: true; readonly expansions: readonly Expansion[] }
-  /** By the index of the model that they are about. */
-  | { readonly ok: false; readonly problems: readonly (readonly [number, Problem])[] }
-
 /** Digests of the generated Secrets and ConfigMaps that a Job refers to by these names. */
 export type DigestsOf = (model: ArksModel, job: Manifest) => readonly string[]
 
-/** Every model with its claim and Job, or every problem of every model. */
-export function expand(models: readonly ArksModel[], settings: Settings, digestsOf: DigestsOf): Expanded {
-  const problems = [
-    ...models.flatMap((model, index) => refusals(model, settings).map((each) => [index, each] as const)),
-    ...collisions(models),
-  ]
-  if (problems.length > 0) return { ok: false, problems }
+/** Every model with its claim and Job; there are no problems with any of them. */
+export function expand(
+  models: readonly ArksModel[],
+  settings: Settings,
+  digestsOf: DigestsOf,
+): ReadonlyMap<ArksModel, Expansion> {
   const claims = claimsByModel(models, settings)
-  return {
-    ok: true,
-    expansions: models.map((model) => ({ claim: claims.get(model), job: jobOf(model, settings, digestsOf) })),
-  }
+  return new Map(models.map((model) => [model, { claim: claims.get(model), job: jobOf(model, settings, digestsOf) }]))
 }
 
 function jobOf(model: ArksModel, settings: Settings, digestsOf: DigestsOf): Manifest | undefined {
@@ -65,35 +56,32 @@ const claimKey = (model: ArksModel): string => `${namespaceOf(model)}/${model.st
 const nameOf = (model: ArksModel): string =>
   model.namespace === undefined ? model.name : `${model.namespace}/${model.name}`
 
-function collisions(models: readonly ArksModel[]): (readonly [number, Problem])[] {
-  const identities = new Map<string, ArksModel>()
+/** What models do to each other, by the model that comes later. */
+export function collisions(models: readonly ArksModel[]): ReadonlyMap<ArksModel, readonly Problem[]> {
+  const identities = new Set<string>()
   const specs = new Map<string, { readonly model: ArksModel; readonly spec: string }>()
   const paths = new Map<string, ArksModel>()
-  const problems: (readonly [number, Problem])[] = []
-  models.forEach((model, index) => {
+  const problems = new Map<ArksModel, readonly Problem[]>()
+  for (const model of models) {
     const identity = `${namespaceOf(model)}/${model.name}`
-    if (identities.has(identity)) {
-      problems.push([
-        index,
-        { path: 'metadata.name', message: `must not be used by two models, got "${model.name}" again` },
-      ])
-      return
-    }
-    identities.set(identity, model)
-    problems.push(
-      ...otherSpec(model, specs).map((each) => [index, each] as const),
-      ...samePath(model, paths).map((each) => [index, each] as const),
-    )
-  })
+    if (identities.has(identity)) problems.set(model, [again(model)])
+    else problems.set(model, [...otherSpec(model, specs), ...samePath(model, paths)])
+    identities.add(identity)
+  }
   return problems
 }
+
+const again = ({ name }: ArksModel): Problem => ({
+  path: 'metadata.name',
+  message: `must not be used by two models, got "${name}" again`,
+})
 
 function otherSpec(
   model: ArksModel,
   specs: Map<string, { readonly model: ArksModel; readonly spec: string }>,
 ): readonly Problem[] {
   if (model.storage.claimSpec === undefined) return []
-  const spec = canonical(model.storage.claimSpec)
+  const spec = canonical(withoutNulls(model.storage.claimSpec))
   const known = specs.get(claimKey(model))
   if (known === undefined) specs.set(claimKey(model), { model, spec })
   if (known === undefined || known.spec === spec) return []

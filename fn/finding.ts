@@ -1,6 +1,7 @@
 import type { Result } from 'kpt-functions'
 import type { Plain } from '../crds/arksmodel.ts'
 import type { Problem } from '../crds/problems.ts'
+import { withoutTokens } from '../crds/wording.ts'
 import { asPlain } from './merge.ts'
 
 /** A problem of the user's, with the place that it is about. */
@@ -27,14 +28,27 @@ export interface Spot {
   readonly line?: number
 }
 
+/** Whatever is found: no token stands in it, and no name is without end. */
 export const finding = (spot: Spot, { path, message }: Problem): Finding => ({
-  object: spot.object,
+  object: spot.object === undefined ? undefined : presentable(spot.object),
   file: spot.file,
   document: spot.document,
   line: spot.line,
-  path,
-  message,
+  path: short(path),
+  message: withoutTokens(message),
 })
+
+const presentable = ({ apiVersion, kind, namespace, name }: ObjectRef): ObjectRef => ({
+  apiVersion: short(apiVersion),
+  kind: short(kind),
+  namespace: namespace === undefined ? undefined : short(namespace),
+  name: short(name),
+})
+
+/** Longer than any name of Kubernetes, with the path to it. */
+const LONGEST = 400
+
+const short = (text: string): string => withoutTokens(text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text)
 
 /** `models/qwen.yaml: ArksModel models/qwen: spec.model: must be present` */
 export function line({ file, object, document, line: number, path, message }: Finding): string {
@@ -45,14 +59,22 @@ export function line({ file, object, document, line: number, path, message }: Fi
   const parts = [
     file,
     place.filter((part) => part !== undefined).join(', ') || undefined,
-    object === undefined
-      ? undefined
-      : `${object.kind} ${object.namespace === undefined ? '' : `${object.namespace}/`}${object.name}`,
+    object === undefined ? undefined : nameOf(object),
     path === '' ? undefined : path,
     message,
   ]
-  return parts.filter((part) => part !== undefined).join(': ')
+  return visible(parts.filter((part) => part !== undefined).join(': '))
 }
+
+const nameOf = ({ kind, namespace, name }: ObjectRef): string =>
+  `${kind === '' ? 'object' : kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`
+
+/** Line breaks, and what a terminal would obey, as JSON has them: these are texts of somebody else's. */
+export const visible = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) => {
+    const code = (character.codePointAt(0) ?? 0).toString(16)
+    return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, '0')}`
+  })
 
 /** The finding as the KRM function specification has it. kpt prints the path itself: `message` does not repeat it. */
 export function result(found: Finding): Result {

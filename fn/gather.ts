@@ -1,9 +1,19 @@
 import type { Plain } from '../crds/arksmodel.ts'
 import { GENERATED_FROM, GROUP, KIND } from '../crds/names.ts'
-import { blockList, type Cut, cut, type ResourceList, readList, type Section, type Sequence, type Slot } from './cut.ts'
+import {
+  blockList,
+  type Cut,
+  cut,
+  NOT_ALONE,
+  type ResourceList,
+  readList,
+  type Section,
+  type Sequence,
+  type Slot,
+} from './cut.ts'
 import { type Finding, fileOf, finding, objectRef, type Spot } from './finding.ts'
 import { asPlain } from './merge.ts'
-import { entryAt, type MapNode, type Node, toJson } from './node.ts'
+import { type MapNode, type Node, textAt, toJson } from './node.ts'
 import { read } from './read.ts'
 
 /** One text to read: standard input or a file. */
@@ -31,8 +41,8 @@ export interface GatheredInput {
   readonly list: ResourceList | undefined
   /** Of the stream, or of the ResourceList. */
   readonly slots: readonly Slot[]
-  /** The `items` of Lists in a stream, by the place of their first item. */
-  readonly sequences: Sequence[]
+  /** The `items` of the Lists among the slots of a stream. */
+  readonly sequences: Map<Slot, Sequence>
 }
 
 export interface Gathered {
@@ -67,6 +77,8 @@ class Gathering {
   readonly #others: Unread[] = []
   readonly #findings: Finding[] = []
   #functionConfig: Plain | undefined
+  #lines = new Lines('')
+  #words = words('')
 
   result(): Gathered {
     const { model, generated, config, suffixed } = this.#items
@@ -83,92 +95,115 @@ class Gathering {
   }
 
   async add(input: Input): Promise<void> {
+    this.#lines = new Lines(input.text)
+    this.#words = words(input.text)
     if (input.text.includes('\u0000'))
       return this.#report(input, { document: 1 }, 'must be YAML or JSON text, got binary data')
     const found: Cut = await cut(input.text)
     if (found.kind === 'unreadable') return this.#unreadable(input, found.document, found)
     const list = found.kind === 'resource-list' ? found.list : undefined
     const slots = found.kind === 'resource-list' ? found.list.slots : found.slots
-    const gathered: GatheredInput = { input, list, slots, sequences: [] }
+    const gathered: GatheredInput = { input, list, slots, sequences: new Map() }
     this.#inputs.push(gathered)
-    await this.#slots(gathered, slots)
+    await this.#slots(gathered, slots, list?.document)
     if (list !== undefined) await this.#config(gathered, list)
     else await this.#lastDocument(gathered)
   }
 
-  async #slots(gathered: GatheredInput, slots: readonly Slot[]): Promise<void> {
-    const { text } = gathered.input
-    const ours = new Finder(text, `${GROUP}/`)
-    const markers = new Finder(text, GENERATED_FROM)
-    const hashes = new Finder(text, 'needsHashSuffix')
+  /** `list`: the document that these are the items of. */
+  async #slots(gathered: GatheredInput, slots: readonly Slot[], list: Slot | undefined): Promise<void> {
+    const { ours, kinds, markers, hashes } = this.#words
     for (const slot of slots) {
       const { kind } = slot
       if (kind === '') continue
-      const mentions = ours.isIn(slot)
+      // A JSON writer may have escaped the slash of the group.
+      const mentions = ours.isIn(slot) || kinds.isIn(slot)
       const marked = markers.isIn(slot)
       const own = kind !== undefined && OWN_KINDS.includes(kind)
-      if (mentions && (kind === undefined || kind.endsWith('List'))) await this.#listOrObject(gathered, slot)
+      if (mentions && (kind === undefined || kind.endsWith('List'))) await this.#listOrObject(gathered, slot, list)
       else if ((own && marked) || kind === KIND || (mentions && CONFIG_KINDS.includes(kind ?? '')))
-        await this.#object(gathered, slot)
-      else if (hashes.isIn(slot)) await this.#object(gathered, slot)
+        await this.#object(gathered, slot, list)
+      else if (hashes.isIn(slot)) await this.#object(gathered, slot, list)
       else if (own || kind === undefined) this.#others.push({ input: gathered, slot })
-      if (!mentions && kind === undefined && slot.place === 'document') await this.#foreign(gathered, slot)
+      if (kind === undefined && slot.place === 'document') await this.#foreign(gathered, slot)
     }
   }
 
-  /** A document that is not plain block YAML and does not speak of us: it only has to be an object. */
+  /** A document that is not plain block YAML: it only has to be an object. */
   async #foreign({ input }: GatheredInput, slot: Slot): Promise<void> {
     const { text } = input
     const first = /[^\s]/.exec(text.slice(slot.body, slot.end))?.index ?? 0
     if (/^["']?[A-Za-z_][\w./-]*["']?:(?:\s|$)/.test(text.slice(slot.body + first, slot.body + first + 300))) return
     if (text[slot.body + first] === '{' && text.slice(slot.body, slot.end).trimEnd().endsWith('}')) return
-    const found = await read(text, slot.body, slot.end)
+    if (this.#isReported(input, slot)) return
+    const found = await read(text, slot.body, slot.end, 'allowed')
     if (found.kind === 'unreadable') return this.#unreadable(input, slot.document, found)
     if (found.kind === 'node' && found.node.kind !== 'map') this.#notAnObject(input, slot, found.node)
   }
 
+  #isReported({ name }: Input, slot: Slot): boolean {
+    const last = this.#findings.at(-1)
+    return last !== undefined && last.document === slot.document && last.file === name
+  }
+
   #notAnObject(input: Input, slot: Slot, node: Node): void {
     const what = node.kind === 'seq' ? 'a list' : 'text'
-    const spot = { document: slot.document, line: lineOf(input.text, node.start) }
+    const spot = { document: slot.document, line: this.#lines.of(node.start) }
     this.#report(input, spot, `must be a Kubernetes object, got ${what}`)
   }
 
-  async #listOrObject(gathered: GatheredInput, slot: Slot): Promise<void> {
+  async #listOrObject(gathered: GatheredInput, slot: Slot, list: Slot | undefined): Promise<void> {
     const { text } = gathered.input
-    if (slot.place !== 'document') return this.#object(gathered, slot)
+    if (slot.place !== 'document') return this.#object(gathered, slot, list)
     const plain = slot.kind === undefined ? undefined : blockList(text, slot)
     const sequence = plain ?? (await this.#readSequence(gathered, slot))
     if (sequence === undefined) return
-    gathered.sequences.push(sequence)
-    await this.#slots(gathered, sequence.slots)
+    gathered.sequences.set(slot, sequence)
+    await this.#slots(gathered, sequence.slots, slot)
   }
 
   /** The items of a List; undefined where the document is no List, which then has been taken as the object it is. */
   async #readSequence(gathered: GatheredInput, slot: Slot): Promise<Sequence | undefined> {
-    const found = await read(gathered.input.text, slot.body, slot.end)
-    if (found.kind === 'node' && found.node.kind === 'map') {
-      const kind = entryAt(found.node, 'kind')?.value
-      const isList = kind?.kind === 'scalar' && String(kind.value).endsWith('List')
-      if (isList) return readList(gathered.input.text, slot, found)
+    const { input } = gathered
+    const found = await read(input.text, slot.body, slot.end, 'allowed')
+    const kind = found.kind === 'node' ? (textAt(found.node, 'kind') ?? '') : ''
+    if (found.kind === 'node' && kind === 'ResourceList') {
+      this.#unreadable(input, slot.document, { at: found.node.start, message: NOT_ALONE })
+      return undefined
     }
-    await this.#object(gathered, slot)
-    return undefined
+    const sequence = found.kind === 'node' && kind.endsWith('List') ? readList(input.text, slot, found) : undefined
+    if (sequence === undefined) await this.#object(gathered, slot, undefined)
+    return sequence
   }
 
-  async #object(gathered: GatheredInput, slot: Slot): Promise<void> {
+  async #object(gathered: GatheredInput, slot: Slot, list: Slot | undefined): Promise<void> {
     const { input } = gathered
     const found = await read(input.text, slot.body, slot.end)
-    if (found.kind === 'unreadable') {
-      const text = input.text.slice(slot.start, slot.end)
-      const isOurs = [KIND, GENERATED_FROM, ...CONFIG_KINDS].some((word) => text.includes(word))
-      return isOurs ? this.#unreadable(input, slot.document, found) : undefined
-    }
+    if (found.kind === 'unreadable')
+      return (await isOurs(input.text, slot)) ? this.#unreadable(input, slot.document, found) : undefined
     if (found.kind === 'empty') return
     const node = found.node.kind === 'seq' && slot.place === 'block-item' ? found.node.items[0] : found.node
     if (node?.kind !== 'map') return this.#notAnObject(input, slot, found.node)
     const item: Item = { input: gathered, slot, node, object: asPlain(toJson(node)) }
     if (isSelected(item.object)) this.#selected(item)
-    for (const category of categories(item.object)) this.#items[category].push(item)
+    const own = [...categories(item.object)]
+    for (const category of own) this.#items[category].push(item)
+    const stays = list === undefined || own.every((category) => category === 'suffixed')
+    const anchor = stays ? undefined : found.anchors.find((name) => isUsed(input.text, list, slot, name))
+    if (anchor !== undefined) this.#shared(item, anchor)
+  }
+
+  /** What is written into this item would show in the other one, or the other one would lose its value. */
+  #shared({ object, input: { input }, slot }: Item, anchor: string): void {
+    const spot = {
+      object: objectRef(object),
+      file: input.name,
+      document: slot.document,
+      line: this.#lines.of(slot.body),
+    }
+    this.#findings.push(
+      finding(spot, { path: '', message: `must not have the anchor "${anchor}": another item uses it` }),
+    )
   }
 
   /** With selectors kpt hides what an earlier render made: each render would add another copy. */
@@ -196,14 +231,13 @@ class Gathering {
   async #lastDocument({ input, slots }: GatheredInput): Promise<void> {
     const last = slots.findLast((slot) => slot.kind !== '')
     if (last === undefined) return
-    const found = await read(input.text, last.body, last.end)
-    const known = this.#findings.some(({ document, file }) => document === last.document && file === input.name)
-    if (found.kind === 'unreadable' && !known && isAtEnd(input.text, found.at))
+    const found = await read(input.text, last.body, last.end, 'allowed')
+    if (found.kind === 'unreadable' && !this.#isReported(input, last) && isAtEnd(input.text, found.at))
       this.#unreadable(input, last.document, found)
   }
 
   #unreadable(input: Input, document: number, { at, message }: { at: number; message: string }): void {
-    this.#report(input, { document, line: lineOf(input.text, at) }, message)
+    this.#report(input, { document, line: this.#lines.of(at) }, message)
   }
 
   #report(input: Input, spot: Spot, message: string): void {
@@ -227,7 +261,48 @@ const isSelected = (object: Plain): boolean =>
 
 const isAtEnd = (text: string, at: number): boolean => !/\n[^\n]*\S/.test(text.slice(at))
 
-const lineOf = (text: string, at: number): number => text.slice(0, at).split('\n').length
+async function isOurs(text: string, { start, body, end }: Slot): Promise<boolean> {
+  const found = await read(text, body, end, 'allowed')
+  if (found.kind === 'node') return !categories(asPlain(toJson(itemNode(found.node)))).next().done
+  return [KIND, GENERATED_FROM, ...CONFIG_KINDS].some((word) => text.slice(start, end).includes(word))
+}
+
+/** An item of a block list is read with its dash. */
+const itemNode = (node: Node): Node => (node.kind === 'seq' ? (node.items[0] ?? node) : node)
+
+const isUsed = (text: string, list: Slot, { start, end }: Slot, anchor: string): boolean => {
+  const others = `${text.slice(list.body, start)}\n${text.slice(end, list.end)}`
+  return new RegExp(`[\\s,:[{]\\*${anchor.replace(/[^\w]/g, '\\$&')}(?![^\\s,\\]}])`).test(others)
+}
+
+/** An item of a List comes behind the List: that is still ascending. */
+const words = (text: string): Readonly<Record<'ours' | 'kinds' | 'markers' | 'hashes', Finder>> => ({
+  ours: new Finder(text, `${GROUP}/`),
+  kinds: new Finder(text, KIND),
+  markers: new Finder(text, GENERATED_FROM),
+  hashes: new Finder(text, 'needsHashSuffix'),
+})
+
+/** Lines by their places: quick for places in ascending order. */
+class Lines {
+  readonly #text: string
+  #at = 0
+  #line = 1
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  of(at: number): number {
+    if (at < this.#at) [this.#at, this.#line] = [0, 1]
+    for (let found = this.#text.indexOf('\n', this.#at); found !== -1 && found < at; ) {
+      this.#line++
+      this.#at = found + 1
+      found = this.#text.indexOf('\n', this.#at)
+    }
+    return this.#line
+  }
+}
 
 /** Answers for slots in ascending order whether they hold the word, in one pass over the text. */
 class Finder {

@@ -1,8 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import { fstatSync, readSync, writeSync } from 'node:fs'
+import { withoutTokens } from '../crds/wording.ts'
 import { HELP, parseArguments } from './arguments.ts'
-import { filesIn, readFile, Unreachable } from './files.ts'
-import { type Finding, finding, line } from './finding.ts'
+import { Content, filesIn, readFile, Unreachable } from './files.ts'
+import { type Finding, finding, line, visible } from './finding.ts'
 import type { Input } from './gather.ts'
 import { type Outcome, run } from './run.ts'
 import { VERSION } from './version.ts'
@@ -47,9 +48,24 @@ async function expand({
 
 const isInput = (each: Input | Finding): each is Input => 'text' in each
 
-function decoded(bytes: Uint8Array, name: string | undefined): Input | Finding {
-  if (!isUtf8(bytes)) return finding({ file: name }, { path: '', message: 'must be UTF-8 text' })
-  return { name, text: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString() }
+function decoded(bytes: Buffer, name: string | undefined): Input | Finding {
+  if (isUtf8(bytes)) return { name, text: bytes.toString() }
+  const isUtf16 = ['fffe', 'feff'].includes(bytes.subarray(0, 2).toString('hex'))
+  return isUtf16
+    ? finding({ file: name }, { path: '', message: 'must be UTF-8 text, got UTF-16' })
+    : finding({ file: name, line: lineOfOther(bytes) }, { path: '', message: 'must be UTF-8 text' })
+}
+
+/** The first line that is not UTF-8. */
+function lineOfOther(bytes: Buffer): number {
+  let line = 0
+  for (let at = 0, end = 0; at <= bytes.length; at = end + 1) {
+    const found = bytes.indexOf('\n', at)
+    end = found === -1 ? bytes.length : found
+    line++
+    if (!isUtf8(bytes.subarray(at, end))) break
+  }
+  return line
 }
 
 /** `node:tty` brings the network modules with it: it is loaded for a terminal only, which a pipe can be told from. */
@@ -60,18 +76,21 @@ async function isTerminal(): Promise<boolean> {
 }
 
 /** Synchronous as long as the pipe allows it: the stream machinery costs more start-up time than all of the rest. */
-async function standardInput(): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  const size = Math.max(65536, fstatSync(0).size + 1)
+async function standardInput(): Promise<Buffer> {
+  const content = new Content('', fstatSync(0).size)
   for (;;) {
-    const chunk = Buffer.allocUnsafe(size)
-    const length = readChunk(chunk)
-    if (length === 0) return Buffer.concat(chunks)
+    const length = readChunk(content.room())
     if (length === undefined) break
-    chunks.push(chunk.subarray(0, length))
+    if (!content.took(length)) return content.bytes()
   }
-  for await (const chunk of process.stdin) chunks.push(chunk)
-  return Buffer.concat(chunks)
+  for await (const chunk of process.stdin) {
+    for (let rest: Buffer = chunk; rest.length > 0; ) {
+      const length = rest.copy(content.room())
+      content.took(length)
+      rest = rest.subarray(length)
+    }
+  }
+  return content.bytes()
 }
 
 /** Undefined: the pipe does not block and is empty just now. */
@@ -81,6 +100,7 @@ function readChunk(chunk: Uint8Array): number | undefined {
   } catch (error) {
     if (codeOf(error) === 'EAGAIN') return undefined
     if (codeOf(error) === 'EOF') return 0
+    if (codeOf(error) === 'EISDIR') throw new Unreachable(['standard input: must be manifests, got a folder'])
     throw error
   }
 }
@@ -92,16 +112,24 @@ async function write(text: string): Promise<void> {
     try {
       rest = rest.subarray(writeSync(1, rest))
     } catch (error) {
-      if (codeOf(error) === 'EPIPE') return
-      if (codeOf(error) !== 'EAGAIN') throw error
-      const remainder = rest
-      return new Promise((resolve, reject) => {
-        process.stdout.write(remainder, (problem) =>
-          problem === null || problem === undefined ? resolve() : reject(problem),
-        )
-      })
+      if (codeOf(error) === 'EAGAIN') return writeLater(rest)
+      return unwritten(error)
     }
   }
+}
+
+const writeLater = (rest: Uint8Array): Promise<void> =>
+  new Promise<void>((resolve, reject) => {
+    process.stdout.once('error', reject)
+    process.stdout.write(rest, (problem) => {
+      if (problem === null || problem === undefined) resolve()
+    })
+  }).catch(unwritten)
+
+/** A reader that has seen enough is no problem. */
+function unwritten(error: unknown): void {
+  if (codeOf(error) === 'ENOSPC') throw new Unreachable(['standard output: must take it all: no space is left'])
+  if (codeOf(error) !== 'EPIPE') throw error
 }
 
 async function print(text: string, code: number): Promise<number> {
@@ -113,7 +141,7 @@ async function complain(lines: readonly string[]): Promise<number> {
   const colors = process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === ''
   const { styleText } = await import('node:util')
   const label = colors ? styleText('red', 'error:', { validateStream: false }) : 'error:'
-  process.stderr.write(lines.map((each) => `${label} ${each}\n`).join(''))
+  process.stderr.write(lines.map((each) => `${label} ${visible(withoutTokens(each))}\n`).join(''))
   return PROBLEMS
 }
 
@@ -121,7 +149,7 @@ const codeOf = (error: unknown): string => (error instanceof Error && 'code' in 
 
 void main()
   .catch((error: unknown) => {
-    if (error instanceof Unreachable) return complain([error.message])
+    if (error instanceof Unreachable) return complain(error.lines)
     process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
     return BUG
   })

@@ -1,11 +1,15 @@
 import { type Alias, isAlias, isMap, isScalar, isSeq, type Pair, parseDocument, type YAMLMap } from 'yaml'
 import type { Entry, MapNode, Node } from './node.ts'
-import { plainScalar } from './scalar.ts'
+import { plainKey, plainScalar } from './scalar.ts'
 
 export type Read =
-  | { readonly kind: 'node'; readonly node: Node }
+  /** With the anchors that its text defines. */
+  | { readonly kind: 'node'; readonly node: Node; readonly anchors: readonly string[] }
   | { readonly kind: 'empty' }
   | { readonly kind: 'unreadable'; readonly at: number; readonly message: string }
+
+/** A key that stands twice in a map: no readers agree on it, but in what is not ours it is not our business. */
+export type Duplicates = 'refused' | 'allowed'
 
 /** What aliases may expand to: without a limit, a few bytes of text become gigabytes of values. */
 const MAX_EXPANDED = 10_000
@@ -24,6 +28,7 @@ interface Context {
   readonly text: string
   /** Of the document in the text. */
   readonly offset: number
+  readonly duplicates: Duplicates
   expanded: number
 }
 
@@ -31,24 +36,36 @@ interface Context {
  * One YAML document of any style. Scalars are taken as text and resolved as kubectl resolves them; aliases become
  * copies, merge keys are merged. A position is an offset into the whole text.
  */
-export function readAny(text: string, start: number, end: number): Read {
+export function readAny(text: string, start: number, end: number, duplicates: Duplicates): Read {
   try {
     const document = parseDocument(text.slice(start, end), OPTIONS)
     const error = document.errors[0]
-    if (error !== undefined) return { kind: 'unreadable', at: start + error.pos[0], message: sentence(error.message) }
+    if (error !== undefined) return unreadable(start + error.pos[0], sentence(error.message))
     if (document.contents === null) return { kind: 'empty' }
-    const context: Context = { anchors: new Map(), text, offset: start, expanded: 0 }
-    return { kind: 'node', node: converted(document.contents, context, 0) }
+    const context: Context = { anchors: new Map(), text, offset: start, duplicates, expanded: 0 }
+    const node = converted(document.contents, context, 0)
+    return { kind: 'node', node, anchors: [...context.anchors.keys()] }
   } catch (problem) {
-    if (problem instanceof Unreadable) return { kind: 'unreadable', at: problem.at, message: problem.message }
+    if (problem instanceof Unreadable) return unreadable(problem.at, problem.message)
     // The parser calls itself once a level: its stack ends long before the text of a nest of brackets does.
-    if (problem instanceof RangeError) return { kind: 'unreadable', at: start, message: TOO_DEEP }
+    if (problem instanceof RangeError) return unreadable(start, TOO_DEEP)
     throw problem
   }
 }
 
-/** Under the failsafe schema every scalar is text, so that it can be resolved as kubectl does. */
-const OPTIONS = { schema: 'failsafe', prettyErrors: false, logLevel: 'silent', strict: false } as const
+const unreadable = (at: number, message: string): Read => ({ kind: 'unreadable', at, message })
+
+/**
+ * Under the failsafe schema every scalar is text, so that it can be resolved as kubectl does. The parser's own search
+ * for equal keys takes the square of their number.
+ */
+const OPTIONS = {
+  schema: 'failsafe',
+  prettyErrors: false,
+  logLevel: 'silent',
+  strict: false,
+  uniqueKeys: false,
+} as const
 const TOO_DEEP = `must not be nested deeper than ${MAX_DEPTH} levels`
 
 const sentence = (message: string): string => message.charAt(0).toLowerCase() + message.slice(1)
@@ -68,35 +85,45 @@ function nodeOf(source: unknown, context: Context, depth: number): Node {
   const [from = 0, to = 0] = isScalar(source) || isMap(source) || isSeq(source) ? (source.range ?? []) : []
   const place = { start: context.offset + from, end: context.offset + to }
   if (depth > MAX_DEPTH) throw new Unreadable(place.start, TOO_DEEP)
-  if (isMap(source)) {
-    const map = { ...mapOf(source, context, depth), ...place }
-    return map.style === 'flow'
-      ? map
-      : {
-          ...map,
-          end: blockEnd(
-            context.text,
-            map.entries.map(({ value }) => value),
-            place.end,
-          ),
-        }
-  }
+  if (isMap(source)) return mapOf(source, context, depth)
   if (isSeq(source)) {
     const items = source.items.map((item) => converted(item, context, depth + 1))
     if (source.flow === true) return { kind: 'seq', style: 'flow', items, ...place }
-    return { kind: 'seq', style: 'block', items, start: place.start, end: blockEnd(context.text, items, place.end) }
+    return {
+      kind: 'seq',
+      style: 'block',
+      items,
+      start: place.start,
+      end: blockEnd(context.text, items.at(-1), place.end),
+    }
   }
   if (!isScalar(source)) return { kind: 'scalar', value: null, ...place }
   const text = typeof source.value === 'string' ? source.value : ''
   const resolved = source.tag === undefined ? source.type === 'PLAIN' : RESOLVED_TAGS.test(source.tag)
-  return { kind: 'scalar', value: resolved ? plainScalar(text) : text, ...place }
+  const end = BLOCK_SCALAR.test(source.type ?? '') ? blockScalarEnd(context.text, place) : place.end
+  return { kind: 'scalar', value: resolved ? plainScalar(text) : text, start: place.start, end }
+}
+
+const BLOCK_SCALAR = /^BLOCK_/
+
+/** Before the line break of its last line; blank lines behind that one are content only under `+`. */
+function blockScalarEnd(text: string, place: { readonly start: number; readonly end: number }): number {
+  const lines = text.slice(place.start, place.end).split('\n')
+  const [header = '', ...content] = lines
+  const isKept = /^[|>]\d?\+/.test(header)
+  const indent = /^ */.exec(content.find((line) => line.trim() !== '') ?? '')?.[0].length ?? 0
+  const isBlank = (line: string): boolean => /^ *\r?$/.test(line) && line.replace('\r', '').length <= indent
+  if (lines.at(-1) === '') lines.pop()
+  while (!isKept && lines.length > 1 && isBlank(lines.at(-1) ?? '')) lines.pop()
+  const end = place.start + lines.join('\n').length
+  return text[end - 1] === '\r' ? end - 1 : end
 }
 
 /** Behind the line that the last child ends on. */
-function blockEnd(text: string, children: readonly Node[], fallback: number): number {
-  const end = Math.max(...children.map((child) => child.end), 0) || fallback
-  if (text[end - 1] === '\n') return end
-  const found = text.indexOf('\n', end)
+function blockEnd(text: string, last: Node | undefined, fallback: number): number {
+  if (last === undefined) return fallback
+  if (last.kind !== 'scalar' && last.style === 'block' && last.alias === undefined) return last.end
+  const found = text.indexOf('\n', last.end)
   return found === -1 ? text.length : found + 1
 }
 
@@ -124,22 +151,33 @@ function weight(node: Node): number {
   return sum
 }
 
-function mapOf(source: YAMLMap, context: Context, depth: number): Omit<MapNode, 'start' | 'end'> {
+function mapOf(source: YAMLMap, context: Context, depth: number): MapNode {
+  const [from = 0, to = 0] = source.range ?? []
+  const place = { start: context.offset + from, end: context.offset + to }
   const entries: Entry[] = []
   const merged: Entry[] = []
-  let column = 0
+  const own = new Set<string>()
+  let last: Node | undefined
   for (const pair of source.items) {
     const entry = entryOf(pair, context, depth)
-    if (entries.length + merged.length === 0) column = columnOf(context.text, entry.keyStart)
-    if (entry.key === '<<') merged.push(...mergedEntries(entry.value))
-    else entries.push(entry)
+    last = entry.value
+    if (isMerge(pair)) merged.push(...mergedEntries(entry.value))
+    else {
+      if (own.has(entry.key) && context.duplicates === 'refused')
+        throw new Unreadable(entry.keyStart, `must have the key "${entry.key}" only once`)
+      own.add(entry.key)
+      entries.push(entry)
+    }
   }
-  const own = new Set(entries.map(({ key }) => key))
   const first = new Map(merged.reverse().map((entry) => [entry.key, entry]))
   for (const entry of first.values())
     if (!own.has(entry.key)) entries.push({ ...entry, value: { ...entry.value, alias: true } })
-  return { kind: 'map', style: source.flow === true ? 'flow' : 'block', column, entries }
+  if (source.flow === true) return { kind: 'map', style: 'flow', column: 0, entries, ...place }
+  const end = blockEnd(context.text, last, place.end)
+  return { kind: 'map', style: 'block', column: columnOf(context.text, place.start), entries, start: place.start, end }
 }
+
+const isMerge = ({ key }: Pair): boolean => isScalar(key) && key.type === 'PLAIN' && key.value === '<<'
 
 const columnOf = (text: string, at: number): number => at - (text.lastIndexOf('\n', at - 1) + 1)
 
@@ -149,11 +187,26 @@ function mergedEntries(value: Node): readonly Entry[] {
 }
 
 function entryOf(pair: Pair, context: Context, depth: number): Entry {
-  const key = isScalar(pair.key) && typeof pair.key.value === 'string' ? pair.key.value : undefined
-  const range = isScalar(pair.key) ? pair.key.range : undefined
-  if (key === undefined || range === undefined || range === null)
-    throw new Unreadable(context.offset, 'keys must be text')
-  const keyStart = context.offset + range[0]
-  const colonEnd = context.text.indexOf(':', context.offset + range[1]) + 1
-  return { key, keyStart, colonEnd, value: converted(pair.value, context, depth + 1) }
+  if (!isScalar(pair.key) || typeof pair.key.value !== 'string')
+    throw new Unreadable(context.offset + startOf(pair.key), 'keys must be text')
+  const [from = 0, to = 0] = pair.key.range ?? []
+  const key = pair.key.type === 'PLAIN' && pair.key.tag === undefined ? plainKey(pair.key.value) : pair.key.value
+  const colonEnd = behindColon(context.text, context.offset + to)
+  const value = converted(pair.value, context, depth + 1)
+  const isAbsent = pair.value === null || (value.start === value.end && isSpace(context.text, colonEnd, value.start))
+  const place = isAbsent ? { start: colonEnd, end: colonEnd } : {}
+  return { key, keyStart: context.offset + from, colonEnd, value: { ...value, ...place } }
 }
+
+const isSpace = (text: string, start: number, end: number): boolean => text.slice(start, end).trim() === ''
+
+const startOf = (source: unknown): number =>
+  isScalar(source) || isMap(source) || isSeq(source) || isAlias(source) ? (source.range?.[0] ?? 0) : 0
+
+/** The place itself where there is no colon: a key without a value. */
+function behindColon(text: string, at: number): number {
+  COLON.lastIndex = at
+  return COLON.test(text) ? COLON.lastIndex : at
+}
+
+const COLON = /(?:[ \t\r\n]|#[^\n]*)*:/y

@@ -1,5 +1,5 @@
 import type { Entry, MapNode, Node, ScalarNode, SeqNode } from './node.ts'
-import { plainScalar } from './scalar.ts'
+import { plainKey, plainScalar } from './scalar.ts'
 
 interface Line {
   /** Column of the first character that is not a space. */
@@ -51,7 +51,7 @@ function significant(text: string, start: number, end: number): Line[] | undefin
     const found = text.indexOf('\n', at)
     const next = found === -1 || found >= end ? end : found + 1
     const breakAt = next > at && text[next - 1] === '\n' ? next - 1 : next
-    const lineEnd = text[breakAt - 1] === '\r' && breakAt > at ? breakAt - 1 : breakAt
+    const lineEnd = breakAt < next && breakAt > at && text[breakAt - 1] === '\r' ? breakAt - 1 : breakAt
     let content = at
     while (content < lineEnd && text[content] === ' ') content++
     if (text[content] === '\t') return undefined
@@ -97,7 +97,7 @@ function blockMap(reader: Reader, column: number, startsInLine?: number): MapNod
     KEY.lastIndex = keyStart
     const key = KEY.exec(text)
     if (key === null || KEY.lastIndex > line.end) throw new Declined()
-    const name = /^["']/.test(key[0]) ? (key[1] ?? '').slice(1, -1) : (key[1] ?? '')
+    const name = /^["']/.test(key[0]) ? (key[1] ?? '').slice(1, -1) : plainKey(key[1] ?? '')
     if (keys.has(name)) throw new Declined()
     keys.add(name)
     const colonEnd = KEY.lastIndex
@@ -224,7 +224,8 @@ function literal(reader: Reader, header: Line, at: number, column: number): Scal
   }
   while (content.at(-1) === '') content.pop()
   if (content.some((line) => /[^ -~]/.test(line))) throw new Declined()
-  const end = reader.consumed
-  const closed = chomp === '-' || text[end - 1] !== '\n' ? '' : '\n'
-  return { kind: 'scalar', value: content.join('\n') + closed, start: at, end }
+  const last = reader.consumed
+  const isOpen = text[last - 1] !== '\n'
+  const end = isOpen ? last : text[last - 2] === '\r' ? last - 2 : last - 1
+  return { kind: 'scalar', value: content.join('\n') + (chomp === '-' || isOpen ? '' : '\n'), start: at, end }
 }

@@ -1,9 +1,11 @@
-import type { ArksModel } from '../crds/arksmodel.ts'
-import { MODELS_PATH, MODELS_VOLUME } from '../crds/names.ts'
+import type { ArksModel, Plain } from '../crds/arksmodel.ts'
+import { MODELS_PATH, MODELS_VOLUME, WORKER_CONTAINER } from '../crds/names.ts'
+import { placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
+import { shown, withFound } from '../crds/wording.ts'
 import type { Settings } from './config.ts'
 import { instanceSpec, reservedEnv } from './job.ts'
-import { asPlain } from './merge.ts'
+import { asPlain, isPlain } from './merge.ts'
 import { quantity } from './quantity.ts'
 
 /**
@@ -19,6 +21,9 @@ type Check = (model: ArksModel, settings: Settings) => readonly Problem[]
 const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/
 const ACCESS_MODES = ['ReadWriteOnce', 'ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOncePod']
 const CLAIM = 'spec.storage.pvc.spec'
+
+const LABEL = /^(?=.{1,63}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
+const LABEL_MESSAGE = 'must be at most 63 lower-case letters, digits and "-", with a letter or digit at both ends'
 
 const problem = (path: string, message: string): readonly Problem[] => [{ path, message }]
 
@@ -43,13 +48,10 @@ const storageRequest: Check = ({ storage }) => {
   if (found === undefined || found === null) return problem(path, 'must be present, a quantity such as "20Gi"')
   const bytes = quantity(found)
   if (bytes === undefined) return []
-  if (bytes <= 0) return problem(path, `must be more than 0, got "${cut(String(found))}"`)
-  const limit = quantity(asPlain(limits)['storage'])
-  return limit !== undefined && limit < bytes
-    ? problem(
-        path,
-        `must be at most the limit of "${cut(String(asPlain(limits)['storage']))}", got "${cut(String(found))}"`,
-      )
+  if (bytes <= 0) return problem(path, `must be more than 0, got ${amount(found)}`)
+  const limit = asPlain(limits)['storage']
+  return bytes > (quantity(limit) ?? Infinity)
+    ? problem(path, `must be at most the limit of ${amount(limit)}, got ${amount(found)}`)
     : []
 }
 
@@ -57,66 +59,99 @@ const volumeMode: Check = ({ storage }) => {
   const mode = storage.claimSpec?.['volumeMode']
   return mode === undefined || mode === null || mode === 'Filesystem'
     ? []
-    : problem(`${CLAIM}.volumeMode`, `must be Filesystem: a model is files, got "${cut(String(mode))}"`)
+    : problem(`${CLAIM}.volumeMode`, `must be Filesystem: a model is files, got ${shown(mode)}`)
 }
 
 const storageClass: Check = ({ storage }) => {
   const name = storage.claimSpec?.['storageClassName']
-  return typeof name !== 'string' || name === '' || SUBDOMAIN.test(name)
+  return typeof name !== 'string' || name === '' || (name.length <= 253 && SUBDOMAIN.test(name))
     ? []
     : problem(
         `${CLAIM}.storageClassName`,
-        `must be a DNS name of lower-case letters, digits, "-" and ".", got "${cut(name)}"`,
+        withFound('must be a DNS name of lower-case letters, digits, "-" and "."', name),
       )
 }
 
 const environment: Check = (model, settings) => {
   const reserved = reservedEnv(model, settings)
-  const env = list(instanceSpec(model, settings)['env']).map((each) => String(asPlain(each)['name']))
-  return env.flatMap((name, index) =>
-    reserved.has(name)
-      ? problem(`spec.instanceSpec.env[${index}].name`, `must not be ${name}: the function sets it for this model`)
-      : [],
-  )
-}
-
-const volumes: Check = (model, settings) => {
-  const instance = instanceSpec(model, settings)
-  const reserved = ['ca-bundle', MODELS_VOLUME]
-  const named = list(instance['volumes']).flatMap((volume, index) => {
-    const name = String(asPlain(volume)['name'])
-    return reserved.includes(name)
-      ? problem(
-          `spec.instanceSpec.volumes[${index}].name`,
-          `must not be ${name}: the function has a volume of this name`,
-        )
+  return listed(model, settings, 'env').flatMap(({ item, at, from }) => {
+    const { name } = asPlain(item)
+    return typeof name === 'string' && reserved.has(name)
+      ? problem(at('name'), `must not be ${name}${from}: the function sets it for this model`)
       : []
   })
-  const mounted = list(instance['volumeMounts']).flatMap((mount, index) => {
-    const path = String(asPlain(mount)['mountPath'])
-    return path.replace(/\/+$/, '') === MODELS_PATH
-      ? problem(
-          `spec.instanceSpec.volumeMounts[${index}].mountPath`,
-          `must not be ${MODELS_PATH}: the claim is mounted there`,
-        )
-      : []
-  })
-  return [...named, ...mounted]
 }
 
-const requestsWithinLimits: Check = (model, settings) => {
+const volumes: Check = (model, settings) =>
+  names(listed(model, settings, 'volumes'), ['ca-bundle', MODELS_VOLUME], 'volume')
+
+const initContainers: Check = (model, settings) => {
+  const containers = listed(model, settings, 'initContainers')
+  const withoutImage = containers.filter(({ item }) => (asPlain(item)['image'] ?? '') === '')
+  return [
+    ...names(containers, [WORKER_CONTAINER], 'container'),
+    ...withoutImage.flatMap(({ at, from }) => problem(at('image'), `must be present${from}`)),
+  ]
+}
+
+/** Names of which each may stand in the list once. */
+function names(items: readonly Listed[], reserved: readonly string[], what: string): readonly Problem[] {
+  const known = new Set<string>()
+  return items.flatMap(({ item, at, from }) => {
+    const { name } = asPlain(item)
+    if (typeof name !== 'string') return []
+    const isKnown = known.has(name)
+    known.add(name)
+    if (reserved.includes(name))
+      return problem(at('name'), `must not be ${name}${from}: the function has a ${what} of this name`)
+    if (isKnown) return problem(at('name'), `must not be used twice, got ${shown(name)} again${from}`)
+    return LABEL.test(name) ? [] : problem(at('name'), `${LABEL_MESSAGE}, got ${shown(name)}${from}`)
+  })
+}
+
+const mounts: Check = (model, settings) => {
+  const known = new Set(listed(model, settings, 'volumes').map(({ item }) => asPlain(item)['name']))
+  const own = [MODELS_VOLUME, ...(settings.caBundle === undefined ? [] : ['ca-bundle'])]
+  const paths = new Set<unknown>()
+  return listed(model, settings, 'volumeMounts').flatMap(({ item, at, from }) => {
+    const { name, mountPath } = asPlain(item)
+    const isKnown = paths.has(mountPath)
+    paths.add(mountPath)
+    const nowhere =
+      typeof name === 'string' && !own.includes(name) && !known.has(name)
+        ? problem(at('name'), `must be the name of a volume, got ${shown(name)}${from}`)
+        : []
+    if (typeof mountPath !== 'string') return nowhere
+    if (mountPath.replace(/\/+$/, '') === MODELS_PATH)
+      return [...nowhere, ...problem(at('mountPath'), `must not be ${MODELS_PATH}${from}: the claim is mounted there`)]
+    if (!isKnown) return nowhere
+    return [...nowhere, ...problem(at('mountPath'), `must not be used twice, got ${shown(mountPath)} again${from}`)]
+  })
+}
+
+const amounts: Check = (model, settings) => {
   const { requests, limits } = asPlain(instanceSpec(model, settings)['resources'])
-  return Object.entries(asPlain(requests)).flatMap(([name, value]) => {
-    const request = quantity(value)
-    const limit = quantity(asPlain(limits)[name])
-    return request !== undefined && limit !== undefined && request > limit
+  const from = (kind: string, name: string): string =>
+    asPlain(asPlain(model.instanceSpec['resources'])[kind])[name] === undefined ? FROM_CONFIG : ''
+  const negative = (kind: string, resources: unknown): readonly Problem[] =>
+    Object.entries(asPlain(resources)).flatMap(([name, value]) =>
+      (quantity(value) ?? 0) < 0
+        ? problem(amountPath(kind, name), `must be at least 0, got ${amount(value)}${from(kind, name)}`)
+        : [],
+    )
+  const above = Object.entries(asPlain(requests)).flatMap(([name, request]) => {
+    const limit = asPlain(limits)[name]
+    return (quantity(request) ?? 0) > (quantity(limit) ?? Infinity)
       ? problem(
-          `spec.instanceSpec.resources.requests.${name}`,
-          `must be at most the limit of "${String(asPlain(limits)[name])}", got "${String(value)}"`,
+          amountPath('requests', name),
+          `must be at most the limit of ${amount(limit)}${from('limits', name)}, got ${amount(request)}${from('requests', name)}`,
         )
       : []
   })
+  return [...negative('requests', requests), ...negative('limits', limits), ...above]
 }
+
+const amountPath = (kind: string, name: string): string => placeText(['spec', 'instanceSpec', 'resources', kind, name])
 
 const CHECKS: readonly Check[] = [
   accessModes,
@@ -125,9 +160,73 @@ const CHECKS: readonly Check[] = [
   storageClass,
   environment,
   volumes,
-  requestsWithinLimits,
+  mounts,
+  initContainers,
+  amounts,
 ]
+
+interface Listed {
+  readonly item: unknown
+  /** The path of a member of the item. */
+  readonly at: (member: string) => string
+  /** Where the item is not the model's own. */
+  readonly from: string
+}
+
+const FROM_CONFIG = ' from the function config'
+
+/** One of the lists in effect. What is not the model's own comes before it. */
+function listed(model: ArksModel, settings: Settings, field: string): readonly Listed[] {
+  const path = `spec.instanceSpec.${field}`
+  const items = list(instanceSpec(model, settings)[field])
+  const others = items.length - list(model.instanceSpec[field]).length
+  return items.map((item, index) =>
+    index < others
+      ? { item, at: () => path, from: FROM_CONFIG }
+      : { item, at: (member) => `${path}[${index - others}].${member}`, from: '' },
+  )
+}
 
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
-const cut = (text: string): string => (text.length > 40 ? `${text.slice(0, 40)}…` : text)
+/** A number is a quantity too. */
+const amount = (value: unknown): string => (typeof value === 'number' ? `"${value}"` : shown(value))
+
+/** As much as can be read of a model that has not passed: what it is refused for has nothing to do with the rest. */
+export function draft(object: Plain): ArksModel {
+  const metadata = asPlain(object['metadata'])
+  const spec = asPlain(object['spec'])
+  const { pvc, subPath } = asPlain(spec['storage'])
+  const claim = asPlain(pvc)
+  const name = text(metadata['name']) ?? ''
+  return {
+    name,
+    namespace: text(metadata['namespace']),
+    labels: {},
+    annotations: {},
+    model: '',
+    source: draftSource(asPlain(spec['source'])['huggingface']),
+    storage: {
+      claimName: text(claim['name']) ?? name,
+      claimSpec: isPlain(claim['spec']) ? claim['spec'] : undefined,
+      subPath: text(subPath),
+    },
+    imagePullSecrets: [],
+    instanceSpec: asPlain(spec['instanceSpec']),
+  }
+}
+
+function draftSource(huggingface: unknown): ArksModel['source'] {
+  if (!isPlain(huggingface)) return { kind: 'volume' }
+  const hasToken = (huggingface['tokenSecretRef'] ?? '') !== ''
+  return {
+    kind: 'huggingface',
+    token: hasToken ? { secretName: '', key: '' } : undefined,
+    revision: undefined,
+    endpoint: text(huggingface['endpoint']),
+    include: [],
+    exclude: [],
+  }
+}
+
+const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)

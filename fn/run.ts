@@ -1,16 +1,20 @@
 import { type ArksModel, type Plain, parseArksModel } from '../crds/arksmodel.ts'
+import { KIND } from '../crds/names.ts'
+import { type Place, placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
-import { type Config, parseConfig } from './config.ts'
+import { type Config, parseConfig, type Settings } from './config.ts'
+import { cut } from './cut.ts'
 import { canonical } from './digest.ts'
-import { type Expansion, expand } from './expand.ts'
+import { collisions, type Expansion, expand } from './expand.ts'
 import { type Finding, fileOf, finding, objectRef, type Spot } from './finding.ts'
-import { type Gathered, gather, type Input, type Item, type Unread } from './gather.ts'
+import { type Gathered, type GatheredInput, gather, type Input, type Item, type Unread } from './gather.ts'
 import type { Manifest } from './manifest.ts'
 import { asPlain, isPlain, withoutNulls } from './merge.ts'
 import { type Node, toJson } from './node.ts'
 import { Places } from './place.ts'
 import { read } from './read.ts'
 import { currentName, digests, isRenamed, references } from './references.ts'
+import { draft, refusals } from './refusals.ts'
 import { sealed } from './seal.ts'
 import { checked, stamp, stamped, stampOf } from './stamp.ts'
 import { type Change, type Changes, resourceList, stream, withResults } from './write.ts'
@@ -30,19 +34,25 @@ export interface Outcome {
 
 /** Text in, text out: the whole function without a process. */
 export async function run(inputs: readonly Input[], options: Options): Promise<Outcome> {
-  if (inputs.every(({ text }) => text.trim() === '')) {
-    return failed(undefined, [
-      finding({ file: inputs[0]?.name }, { path: '', message: 'must hold at least one object, got nothing' }),
-    ])
-  }
   const gathered = await gather(inputs)
-  const findings = [...gathered.findings, ...mixed(gathered)]
-  if (findings.length > 0) return failed(gathered, findings)
-  const config = await configured(gathered, options)
-  if (!config.ok) return failed(gathered, config.findings)
+  const config = await configOf(gathered, options)
+  const isRead = gathered.findings.every(({ object }) => object !== undefined)
+  const list = inputs.length === 1 && isRead ? gathered.inputs[0] : undefined
+  const failed = (findings: readonly Finding[]): Outcome => ({ stdout: returned(list, findings), findings })
+  const configured = config.ok ? [] : config.findings
+  const early = [...gathered.findings, ...misplacedLists(inputs, gathered), ...nothing(inputs, gathered), ...configured]
+  const isSeal = config.ok && config.value.kind === 'seal'
+  if (!config.ok || early.length > 0) return failed([...early, ...(isSeal ? [] : findingsOf(modelsOf(gathered)))])
   const changes = config.value.kind === 'seal' ? sealed(gathered) : await expanded(gathered, config.value.settings)
-  return changes.ok ? { stdout: written(gathered, changes), findings: [] } : failed(gathered, changes.findings)
+  return changes.ok ? { stdout: written(gathered, changes), findings: [] } : failed(changes.findings)
 }
+
+/**
+ * An orchestrator gets a list that can be read back as it was, with the results. A pipe gets nothing: half a stream
+ * would be applied.
+ */
+const returned = (input: GatheredInput | undefined, findings: readonly Finding[]): string =>
+  input?.list === undefined ? '' : withResults(input, findings)
 
 export type Changed =
   | { readonly ok: true; readonly changes: Changes; readonly more: readonly Plain[] }
@@ -53,29 +63,34 @@ function written({ inputs }: Gathered, { changes, more }: Extract<Changed, { ok:
   return first?.list === undefined ? stream(inputs, changes) : resourceList(first, first.list, changes, more)
 }
 
-/** An orchestrator gets its list back as it was, with the results. A pipe gets nothing: half a stream would be applied. */
-function failed(gathered: Gathered | undefined, findings: readonly Finding[]): Outcome {
-  const first = gathered?.inputs[0]
-  return { stdout: first?.list === undefined ? '' : withResults(first, findings), findings }
+function nothing([first]: readonly Input[], { inputs, findings }: Gathered): readonly Finding[] {
+  const isEmpty = inputs.every(({ list, slots }) => list === undefined && slots.every(({ kind }) => kind === ''))
+  return isEmpty && findings.length === 0
+    ? [finding({ file: first?.name }, { path: '', message: 'must hold at least one object, got nothing' })]
+    : []
 }
 
 /** A ResourceList is a whole input of its own. */
-function mixed({ inputs }: Gathered): readonly Finding[] {
-  const list = inputs.find((input) => input.list !== undefined)
-  if (list === undefined || inputs.length === 1) return []
-  return [finding({ file: list.input.name }, { path: '', message: 'must be the only input: it is a ResourceList' })]
-}
+const misplacedLists = (inputs: readonly Input[], gathered: Gathered): readonly Finding[] =>
+  gathered.inputs.flatMap(({ input, list }) =>
+    list === undefined || inputs.length === 1
+      ? []
+      : [finding({ file: input.name }, { path: '', message: 'must be the only input: it is a ResourceList' })],
+  )
 
 type Configured =
   | { readonly ok: true; readonly value: Config }
   | { readonly ok: false; readonly findings: readonly Finding[] }
 
-async function configured(gathered: Gathered, options: Options): Promise<Configured> {
+async function configOf(gathered: Gathered, options: Options): Promise<Configured> {
   if (options.seal) return { ok: true, value: { kind: 'seal' } }
   const [first, second] = settingsAmong(gathered)
   if (options.config !== undefined) return configFile(options.config, first)
   const given = checkedConfig(gathered.functionConfig, undefined)
-  if (!given.ok || given.value.kind === 'seal' || first === undefined) return given
+  if (!given.ok || given.value.kind === 'seal') return given
+  const unnamed = unnamedSettings(gathered)
+  if (unnamed.length > 0) return { ok: false, findings: unnamed }
+  if (first === undefined) return given
   const { spec, data } = gathered.functionConfig ?? {}
   if (second !== undefined || spec !== undefined || data !== undefined)
     return {
@@ -91,82 +106,155 @@ async function configured(gathered: Gathered, options: Options): Promise<Configu
  */
 function settingsAmong({ inputs, configs }: Gathered): readonly Item[] {
   if (inputs[0]?.list === undefined) return configs
-  return configs.filter(
-    ({ object }) => object['kind'] === 'ExpandArksModels' && fileOf(object) === undefined && !isLocal(object),
-  )
+  return configs.filter(({ object }) => object['kind'] === SETTINGS && fileOf(object) === undefined && !isLocal(object))
 }
+
+/** Settings in a kpt package that nobody hands to the function: without a word, all models would be made without them. */
+function unnamedSettings({ inputs, configs, models, functionConfig }: Gathered): readonly Finding[] {
+  const given = Object.keys(asPlain(functionConfig?.['data'])).length > 0 || functionConfig?.['kind'] === SETTINGS
+  if (inputs[0]?.list === undefined || models.length === 0 || given) return []
+  const message = 'must be named as `configPath` in the Kptfile or after --fn-config: its settings would be left out'
+  return configs
+    .filter(({ object }) => object['kind'] === SETTINGS && fileOf(object) !== undefined && isPlain(object['spec']))
+    .map((item) => finding(spotOf(item), { path: '', message }))
+}
+
+const SETTINGS = 'ExpandArksModels'
 
 const isLocal = (object: Plain): boolean =>
   asPlain(asPlain(object['metadata'])['annotations'])['config.kubernetes.io/local-config'] === 'true'
 
 async function configFile({ name, text }: Input, other: Item | undefined): Promise<Configured> {
-  const unreadable = (message: string): Configured => ({
+  const unreadable = (message: string, at?: number): Configured => ({
     ok: false,
-    findings: [finding({ file: name }, { path: '', message })],
+    findings: [finding({ file: name, ...(at === undefined ? {} : { line: lineOf(text, at) }) }, { path: '', message })],
   })
   if (other !== undefined)
     return {
       ok: false,
       findings: [finding(spotOf(other), { path: '', message: `must not be there beside --config ${name}` })],
     }
-  const found = await read(text, /^---[ \t]*\r?\n/.exec(text)?.[0].length ?? 0, text.length)
-  if (found.kind === 'unreadable') return unreadable(found.message)
-  if (found.kind === 'empty' || found.node.kind !== 'map') return unreadable('must be a function config, got no object')
-  return checkedConfig(asPlain(toJson(found.node)), undefined, name)
+  const documents = await cut(text)
+  if (documents.kind === 'unreadable') return unreadable(documents.message, documents.at)
+  if (documents.kind === 'resource-list') return unreadable('must be a function config, got a ResourceList')
+  const [slot, second] = documents.slots.filter(({ kind }) => kind !== '')
+  if (second !== undefined) return unreadable('must be the only function config', second.body)
+  const found = slot === undefined ? undefined : await read(text, slot.body, slot.end)
+  if (found?.kind === 'unreadable') return unreadable(found.message, found.at)
+  const object = found?.kind === 'node' ? asPlain(toJson(found.node)) : {}
+  if (Object.keys(object).length === 0) return unreadable('must be a function config, got no object')
+  if (object['kind'] === KIND) return unreadable('must be a function config, got an ArksModel')
+  return checkedConfig(object, undefined, name)
 }
 
 function checkedConfig(object: Plain | undefined, item: Item | undefined, file?: string): Configured {
+  const spot: Spot = item === undefined ? { object: objectRef(object ?? {}), file } : spotOf(item)
+  if (room(object, MAX_TEXT) < 0) return { ok: false, findings: [finding(spot, { path: '', message: TOO_LARGE })] }
   const parsed = parseConfig(object)
   if (parsed.ok) return parsed
-  const spot: Spot = item === undefined ? { object: objectRef(object ?? {}), file } : spotOf(item)
   return { ok: false, findings: parsed.problems.map((problem) => finding(spot, problem)) }
 }
 
-async function expanded(
-  gathered: Gathered,
-  settings: Extract<Config, { kind: 'expand' }>['settings'],
-): Promise<Changed> {
-  const parsed = parsedModels(gathered)
-  if (!parsed.ok) return parsed
-  const { items } = parsed
-  const models = withCurrentTokens(parsed, await renamedSecrets(gathered))
+async function expanded(gathered: Gathered, settings: Settings): Promise<Changed> {
+  const read = withRefusals(modelsOf(gathered), settings)
+  const passed = read.flatMap(({ item, model, problems }) =>
+    model === undefined || problems.length > 0 ? [] : [{ item, model }],
+  )
+  const pairs = withCurrentTokens(passed, await renamedSecrets(gathered))
+  const items = new Map(pairs.map(({ model, item }) => [model, item]))
   const suffixed = gathered.suffixed.map(({ object }) => object)
-  const digestsOf = (model: ArksModel, job: Manifest): readonly string[] => {
-    const item = items[models.indexOf(model)]
-    return suffixed.length === 0 || item === undefined ? [] : digests(item.object, references(job.spec), suffixed)
-  }
-  const result = expand(models, settings, digestsOf)
-  if (!result.ok) {
-    return { ok: false, findings: result.problems.map(([index, problem]) => finding(spotAt(items, index), problem)) }
-  }
-  const taken = await namesakes(result.expansions, items, gathered.others)
-  return taken.length > 0 ? { ok: false, findings: taken } : changed(gathered, models, items, result.expansions)
+  const digestsOf = (model: ArksModel, job: Manifest): readonly string[] =>
+    suffixed.length === 0 ? [] : digests(items.get(model)?.object ?? {}, references(job.spec), suffixed)
+  const expansions = expand([...items.keys()], settings, digestsOf)
+  const made = pairs.map(({ model, item }) => ({ model, item, ...expansions.get(model) }))
+  const findings = [...findingsOf(read), ...(await namesakes(made, gathered.others))]
+  return findings.length > 0 ? { ok: false, findings } : changed(gathered, made)
 }
-
-type Models =
-  | { readonly ok: true; readonly models: readonly ArksModel[]; readonly items: readonly Located[] }
-  | { readonly ok: false; readonly findings: readonly Finding[] }
 
 /** A model of the stream or list, or the one that a generator handed in as its config. */
 type Located = Pick<Item, 'object'> & Partial<Item>
 
-function parsedModels(gathered: Gathered): Models {
+interface ReadModel {
+  readonly item: Located
+  /** Undefined where the object is none. */
+  readonly model: ArksModel | undefined
+  readonly problems: readonly Problem[]
+}
+
+interface Pair {
+  readonly item: Located
+  readonly model: ArksModel
+}
+
+type Made = Pair & Partial<Expansion>
+
+function modelsOf(gathered: Gathered): readonly ReadModel[] {
   const items: Located[] = [...gathered.models]
   const config = gathered.functionConfig
-  if (config?.['kind'] === 'ArksModel' && !items.some((item) => isSameObject(item.object, config)))
+  if (config?.['kind'] === KIND && !items.some((item) => isSameObject(item.object, config)))
     items.push({ object: config })
-  const models: ArksModel[] = []
-  const findings: Finding[] = []
-  for (const item of items) {
-    const spot = spotOf(item)
-    const missing = incomplete(item.object)
+  return items.map((item) => {
+    if (room(item.object, MAX_TEXT) < 0) return { item, model: undefined, problems: [{ path: '', message: TOO_LARGE }] }
     const parsed = parseArksModel(item.object)
-    const problems = parsed.ok ? missing : [...missing, ...parsed.problems]
-    findings.push(...problems.map((problem) => finding(spot, problem)))
-    if (parsed.ok) models.push(parsed.value)
-  }
-  return findings.length > 0 ? { ok: false, findings } : { ok: true, models, items }
+    const invalid = parsed.ok ? [] : parsed.problems.map((each) => nameless(item.object, each))
+    const problems = [...invalid, ...unknownTo(invalid, withoutClaim(item.object))]
+    return {
+      item,
+      model: parsed.ok ? parsed.value : undefined,
+      problems: [...problems, ...unknownTo(problems, nulls(item.object))],
+    }
+  })
 }
+
+/** More than any API server takes. Aliases repeat a text in a few characters. */
+const MAX_TEXT = 3 * 1024 * 1024
+const TOO_LARGE = 'must be at most 3 MiB, with all of its aliases written out'
+
+/** What is left of this much room. */
+function room(value: unknown, left: number): number {
+  if (typeof value === 'string') return left - value.length
+  if (typeof value !== 'object' || value === null) return left - 1
+  let rest = left
+  for (const [key, member] of Object.entries(value)) {
+    rest = room(member, rest - key.length)
+    if (rest < 0) break
+  }
+  return rest
+}
+
+const findingsOf = (models: readonly ReadModel[]): readonly Finding[] =>
+  models.flatMap(({ item, problems }) => problems.map((each) => finding(spotOf(item), each)))
+
+/** All problems at once: what the API server would refuse is said of the parts that are right so far. */
+function withRefusals(models: readonly ReadModel[], settings: Settings): readonly ReadModel[] {
+  const drafts = models.map((each) => ({ ...each, draft: each.model ?? draft(each.item.object) }))
+  const clashes = collisions(
+    drafts.filter(({ problems }) => unknownTo(problems, PLACES).length === PLACES.length).map((each) => each.draft),
+  )
+  return drafts.map(({ item, model, problems, draft }) => {
+    const more = [...refusals(draft, settings), ...(clashes.get(draft) ?? [])]
+    return { item, model, problems: [...problems, ...unknownTo(problems, more)] }
+  })
+}
+
+/** What tells one model and its files from another. */
+const PLACES = ['metadata.name', 'metadata.namespace', 'spec.storage.pvc.name', 'spec.storage.subPath'].map((path) => ({
+  path,
+}))
+
+/** One cause, one problem: not what is about the same field, one above or one below. */
+function unknownTo<T extends { readonly path: string }>(
+  problems: readonly Problem[],
+  others: readonly T[],
+): readonly T[] {
+  const known = new Set(problems.map(({ path }) => path))
+  const above = new Set(problems.flatMap(({ path }) => outer(path)))
+  return others.filter(({ path }) => !above.has(path) && !outer(path).some((each) => known.has(each)))
+}
+
+/** The whole object, `a`, `a.b` and `a.b[0]` for `a.b[0]`. */
+const outer = (path: string): readonly string[] =>
+  [...path.matchAll(/^|[.[]|$/g)].map(({ index }) => path.slice(0, index))
 
 /** Read only where a name can have changed: these stay text otherwise. */
 async function renamedSecrets({ inputs, models }: Gathered): Promise<readonly Plain[]> {
@@ -183,19 +271,12 @@ async function renamedSecrets({ inputs, models }: Gathered): Promise<readonly Pl
 }
 
 /** As a pipe behind the whole build gets them: the Job's hash is the same wherever the function is attached. */
-const withCurrentTokens = (
-  { models, items }: Extract<Models, { ok: true }>,
-  renamed: readonly Plain[],
-): readonly ArksModel[] =>
-  models.map((model, index) => {
+const withCurrentTokens = (pairs: readonly Pair[], renamed: readonly Plain[]): readonly Pair[] =>
+  pairs.map(({ item, model }) => {
     const { source } = model
-    if (source.kind === 'volume' || source.token === undefined) return model
-    const secretName = currentName(
-      items[index]?.object ?? {},
-      { kind: 'Secret', name: source.token.secretName },
-      renamed,
-    )
-    return { ...model, source: { ...source, token: { ...source.token, secretName } } }
+    if (source.kind === 'volume' || source.token === undefined) return { item, model }
+    const secretName = currentName(item.object, { kind: 'Secret', name: source.token.secretName }, renamed)
+    return { item, model: { ...model, source: { ...source, token: { ...source.token, secretName } } } }
   })
 
 const isSameObject = (a: Plain, b: Plain): boolean => {
@@ -203,56 +284,62 @@ const isSameObject = (a: Plain, b: Plain): boolean => {
   return left.name === right.name && left.namespace === right.namespace
 }
 
-/** What the CRD lets pass since upstream's does, and what cannot become a claim and a Job. */
-function incomplete(object: Plain): readonly Problem[] {
-  const metadata = asPlain(object['metadata'])
+function nameless(object: Plain, { path, message }: Problem): Problem {
+  const isGenerated = path === 'metadata.name' && asPlain(object['metadata'])['generateName'] !== undefined
+  return { path, message: isGenerated ? `${message}: nothing can refer to a name from \`generateName\`` : message }
+}
+
+/** The CRD lets it pass, since upstream's does, but it cannot become a Job. */
+function withoutClaim(object: Plain): readonly Problem[] {
   const { name, spec } = asPlain(asPlain(asPlain(object['spec'])['storage'])['pvc'])
-  const isNamed = metadata['name'] !== undefined && metadata['name'] !== null
-  const generated = metadata['generateName'] === undefined ? '' : ': nothing can refer to a name from `generateName`'
-  const hasClaim = (name ?? '') !== '' || isPlain(spec)
-  return [
-    ...(isNamed ? [] : [{ path: 'metadata.name', message: `must be present${generated}` }]),
-    ...(hasClaim
-      ? []
-      : [
-          {
-            path: 'spec.storage.pvc',
-            message: 'must have the `spec` of a new claim, or the `name` of one that exists',
-          },
-        ]),
-  ]
+  if ((name ?? '') !== '' || isPlain(spec)) return []
+  const message = 'must have the `spec` of a new claim, or the `name` of one that exists'
+  return [{ path: 'spec.storage.pvc', message }]
 }
 
-const spotAt = (items: readonly Located[], index: number): Spot => {
-  const item = items[index]
-  return item === undefined ? {} : spotOf(item)
+/**
+ * kubectl's client-side apply takes them for absent, a server-side apply refuses them, and a second run could not tell
+ * what the first had taken away. The claim's name is filled in.
+ */
+function nulls({ spec }: Plain): readonly Problem[] {
+  const found: Place[] = []
+  const visit = (value: unknown, place: Place): void => {
+    if (value === null) found.push(place)
+    else if (typeof value === 'object')
+      for (const [key, child] of Object.entries(value))
+        visit(child, [...place, Array.isArray(value) ? Number(key) : key])
+  }
+  if (spec !== undefined) visit(spec, ['spec'])
+  return found
+    .map((place) => ({ path: placeText(place), message: 'must not be null: leave the field out' }))
+    .filter(({ path }) => path !== 'spec.storage.pvc.name')
 }
 
-export const spotOf = ({ object, input }: Located): Spot => ({
-  object: objectRef(object),
-  file: input?.input.name ?? fileOf(object),
-})
+/** An object without a name is found by its document. */
+export function spotOf({ object, input, slot }: Located): Spot {
+  const spot = { object: objectRef(object), file: input?.input.name ?? fileOf(object) }
+  const { name } = asPlain(object['metadata'])
+  const isNamed = typeof name === 'string' && name !== ''
+  return isNamed || slot?.place !== 'document' ? spot : { ...spot, document: slot.document }
+}
 
 /** Somebody else's object under a name that we are about to use would be overwritten by the one applied last. */
-async function namesakes(
-  expansions: readonly Expansion[],
-  items: readonly Located[],
-  others: readonly Unread[],
-): Promise<readonly Finding[]> {
-  const made = new Map<string, { readonly manifest: Manifest; readonly index: number }>()
-  expansions.forEach(({ claim, job }, index) => {
-    for (const manifest of [claim, job]) if (manifest !== undefined) made.set(identity(manifest), { manifest, index })
-  })
+async function namesakes(models: readonly Made[], others: readonly Unread[]): Promise<readonly Finding[]> {
+  const made = new Map<string, { readonly manifest: Manifest; readonly item: Located }>()
+  for (const { claim, job, item } of models) {
+    for (const manifest of [claim, job]) if (manifest !== undefined) made.set(identity(manifest), { manifest, item })
+  }
+  if (made.size === 0) return []
   const names = new Set([...made.values()].map(({ manifest }) => manifest.metadata.name))
   const findings: Finding[] = []
   for (const { input, slot } of others) {
     const { text } = input.input
-    const words = text.slice(slot.start, slot.end).match(/(?<=name["']?:\s*["']?)[a-z0-9.-]+/g) ?? []
-    if (!words.some((word) => names.has(word))) continue
+    const words = text.slice(slot.start, slot.end).matchAll(/name["']?:\s*["']?([a-z0-9.-]+)/g)
+    if (![...words].some(([, word = '']) => names.has(word))) continue
     const found = await read(text, slot.body, slot.end)
     const object = found.kind === 'node' ? objectIn(found.node) : {}
     const ours = made.get(identity(object))
-    if (ours !== undefined) findings.push(finding(spotAt(items, ours.index), taken(ours.manifest)))
+    if (ours !== undefined) findings.push(finding(spotOf(ours.item), taken(ours.manifest)))
   }
   return findings
 }
@@ -272,21 +359,13 @@ function identity(object: Plain): string {
   return `${apiVersion} ${kind} ${namespace ?? 'default'} ${name}`
 }
 
-async function changed(
-  gathered: Gathered,
-  models: readonly ArksModel[],
-  items: readonly Located[],
-  expansions: readonly Expansion[],
-): Promise<Changed> {
+async function changed(gathered: Gathered, models: readonly Made[]): Promise<Changed> {
   const changes = new Map<Item['slot'], Change>()
   for (const { slot } of gathered.generated) changes.set(slot, { drop: true, before: [], edits: [] })
   for (const { slot } of settingsAmong(gathered)) changes.set(slot, { drop: true, before: [], edits: [] })
   const places = new Places(gathered.generated.map(({ object }) => object))
   const more: Plain[] = []
-  for (const [index, model] of models.entries()) {
-    const item = items[index]
-    const { claim, job } = expansions[index] ?? {}
-    if (item === undefined) continue
+  for (const { item, model, claim, job } of models) {
     const before = [claim, job].flatMap((manifest) =>
       manifest === undefined ? [] : [places.placed(manifest, item.object)],
     )
@@ -314,3 +393,5 @@ const objectIn = (node: Node): Plain => asPlain(toJson(node.kind === 'seq' ? (no
 
 const same = (a: unknown, b: unknown): boolean =>
   canonical(withoutNulls(asPlain(a))) === canonical(withoutNulls(asPlain(b)))
+
+const lineOf = (text: string, at: number): number => text.slice(0, at).split('\n').length

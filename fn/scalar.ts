@@ -9,7 +9,7 @@ const TRUE = new Set(['y', 'Y', 'yes', 'Yes', 'YES', 'true', 'True', 'TRUE', 'on
 const FALSE = new Set(['n', 'N', 'no', 'No', 'NO', 'false', 'False', 'FALSE', 'off', 'Off', 'OFF'])
 const NULL = new Set(['', '~', 'null', 'Null', 'NULL'])
 const FLOAT = /^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$/
-const INTEGER = /^([-+]?)(0b[01]+|0o[0-7]+|0x[\da-fA-F]+|0[0-7]*|[1-9]\d*)$/
+const INTEGER = /^([-+]?)(0b[01]+|0o[0-7]+|0x[\da-f]+|0[0-7]*|[1-9]\d*)$/i
 
 /** The value that kubectl reads. An integer that a double cannot hold stays text, so that no digit is lost. */
 export function plainScalar(text: string): Scalar {
@@ -17,11 +17,17 @@ export function plainScalar(text: string): Scalar {
   if (FALSE.has(text)) return false
   if (NULL.has(text)) return null
   if (!/^[-+.\d]/.test(text)) return text
-  const digits = text.replaceAll('_', '')
+  const digits = text.startsWith('.') ? text : text.replaceAll('_', '')
   const integer = INTEGER.exec(digits)
   if (integer !== null) return whole(integer[1] === '-' ? -1 : 1, integer[2] ?? '') ?? text
-  if (FLOAT.test(digits)) return Number(digits)
-  return text
+  const float = FLOAT.test(digits) ? Number(digits) : Number.NaN
+  return Number.isFinite(float) ? float : text
+}
+
+/** Keys are text in JSON: kubectl writes those that are none (`yes`, `0x1F`) as the value that it has read. */
+export function plainKey(text: string): string {
+  const value = plainScalar(text)
+  return value === null ? text : String(value)
 }
 
 function whole(sign: number, digits: string): number | undefined {
@@ -31,7 +37,7 @@ function whole(sign: number, digits: string): number | undefined {
 
 const WORDS = /^(?:y|n|yes|no|on|off|true|false|null|~|=|<<|[-+]?\.inf|\.nan)$/i
 const NUMBERS =
-  /^[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[\da-f_]+|\d[\d_]*(?::[0-5]?\d)+(?:\.[\d_]*)?|(?:\.[\d_]+|\d[\d_]*(?:\.[\d_]*)?)(?:e[-+]?[\d_]+)?)$/i
+  /^[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[\da-f_]+|\d[\d_]*(?::[0-5]?\d)+(?:\.[\d_]*)?|(?:\.[\d_]*|\d[\d_]*(?:\.[\d_]*)?)?(?:e[-+]?[\d_]+)?)$/i
 const DATE = /^\d{4}-\d{1,2}-\d{1,2}(?:$|[Tt\s])/
 /** Printable ASCII, not begun by an indicator; what is left out here costs quotes, never a value. */
 const PLAIN = /^[A-Za-z0-9_./$(+-][ -~]*$/

@@ -67,7 +67,10 @@ function token({ input, node }: Item, name: string | undefined): readonly Edit[]
 const isScalar = (node: { kind: string; value?: Scalar } | undefined, value: string): boolean =>
   node?.kind === 'scalar' && node.value === value
 
-/** Where anchors stand in the text, an edit can change more than its own place: then the model is printed anew. */
+/**
+ * Where anchors stand in the text, an edit can change more than its own place: a model that then does not read as it
+ * has to is printed anew.
+ */
 export async function checked(
   item: Item,
   edits: readonly Edit[],
@@ -76,8 +79,6 @@ export async function checked(
   same: (a: unknown, b: unknown) => boolean,
 ): Promise<readonly Edit[]> {
   const { slot, input } = item
-  const text = input.input.text.slice(slot.body, slot.end)
-  if (!/[&*]/.test(text)) return edits
   const now = edited(input.input.text, edits, slot.body, slot.end)
   if (same(await reread(now), want)) return edits
   return [{ start: slot.body, end: slot.end, text: printed(item, want) }]

@@ -63,9 +63,9 @@ class StreamWriter {
   piece(text: string): void {
     const separated = /^---(?:[ \t\r\n]|$)/.test(text)
     if (this.#isFirst) this.#add(this.#bare && text.startsWith(SEPARATOR) ? text.slice(SEPARATOR.length) : text)
+    else if (separated || this.#endsDocument) this.#add(text)
     // Directives need the end of the document before them to be marked.
-    else if (/^(?:[ \t]*(?:#[^\n]*)?\r?\n)*%/.test(text)) this.#add(`...\n${text}`)
-    else this.#add(separated || this.#endsDocument ? text : SEPARATOR + text)
+    else this.#add(/^(?:[ \t]*(?:#[^\n]*)?\r?\n)*%/.test(text) ? `...\n${text}` : SEPARATOR + text)
   }
 
   get #isFirst(): boolean {
@@ -85,11 +85,9 @@ class StreamWriter {
 
 /** The slot's text with its edits and those of the Lists in it. */
 function slotText({ input, sequences }: GatheredInput, slot: Slot, changes: Changes): string {
-  const inner = sequences.filter(({ start }) => start >= slot.start && start < slot.end)
-  const edits = [
-    ...(changes.get(slot)?.edits ?? []),
-    ...inner.flatMap((sequence) => rebuilt(input.text, sequence, changes)),
-  ]
+  const sequence = sequences.get(slot)
+  const inner = sequence === undefined ? [] : rebuilt(input.text, sequence, changes)
+  const edits = [...(changes.get(slot)?.edits ?? []), ...inner]
   return edited(input.text, edits, slot.start, slot.end)
 }
 
@@ -142,13 +140,13 @@ function withoutFoot(text: string, slot: Slot, edits: readonly Edit[]): string {
 }
 
 function footStart(text: string, { start, end, column, place }: Slot): number {
+  if (place !== 'block-item') return end
   let foot = end
   for (let at = foot; at > start; foot = at) {
     at = text.lastIndexOf('\n', at - 2) + 1
     if (text[at + column + 2] !== '#' || text.slice(at, at + column + 2).trim() !== '') break
   }
-  const isFoot = foot < end && place === 'block-item'
-  return isFoot && KPT_ID.test(text.slice(start, end)) ? foot : end
+  return foot < end && KPT_ID.test(text.slice(start, end)) ? foot : end
 }
 
 /** kpt numbers what it sends to a function, but not what it prints for a pipe; kustomize knows no paths. */
@@ -158,27 +156,42 @@ function flowSequence(text: string, { slots, start, end }: Sequence, changes: Ch
   let at = start
   const pieces: string[] = []
   for (const slot of slots) {
-    const gap = text.slice(at, slot.start).replace(',', '')
+    const gap = withoutComma(text.slice(at, slot.start))
     const change = changes.get(slot)
     for (const object of change?.before ?? []) pieces.push(gap + flow(object))
     if (change?.drop !== true) pieces.push(gap + edited(text, change?.edits ?? [], slot.start, slot.end))
     at = slot.end
   }
   pieces.push(...more.map(flow))
-  return { start, end, text: pieces.join(',') + text.slice(at, end).replace(',', '') }
+  return { start, end, text: pieces.join(',') + withoutComma(text.slice(at, end)) }
 }
+
+/** What stands between two items; a comma in a comment is none. */
+const withoutComma = (gap: string): string => gap.replace(/^((?:[^,#]|#[^\n]*\n)*),/, '$1')
 
 /** The ResourceList as it came, with these findings as its `results`. */
 export function withResults({ input, list }: GatheredInput, findings: readonly Finding[]): string {
   const { text } = input
+  if (list === undefined) return text
   const results = findings.map(result)
-  const document = list?.document
-  const brace = document === undefined ? -1 : text.slice(document.body, document.end).search(/\S/)
-  if (document !== undefined && text[document.body + brace] === '{') {
-    const at = document.body + brace + 1
-    return `${text.slice(0, at)}"results": ${flow(results)}, ${text.slice(at)}`
+  const [{ body, end }, old] = [list.document, list.results]
+  const brace = FLOW_MAP.exec(text.slice(body, end))?.[0].length
+  if (brace !== undefined) {
+    return old === undefined
+      ? edited(text, [{ start: body + brace, end: body + brace, text: `"results": ${flow(results)}, ` }])
+      : edited(text, [{ start: old.start, end: old.end, text: `"results": ${flow(results)}` }])
   }
-  const old = list?.results
-  const kept = old === undefined ? text : text.slice(0, old.start) + text.slice(old.end)
-  return `${kept}${kept === '' || kept.endsWith('\n') ? '' : '\n'}${block({ results })}`
+  const column = /^( *)["']?items["']? *:/m.exec(text.slice(body, end))?.[1]?.length ?? 0
+  const lines = block({ results }, column)
+  if (old === undefined) {
+    const at = body + text.slice(body, end).replace(END_MARKER, '').length
+    return edited(text, [{ start: at, end: at, text: text[at - 1] === '\n' ? lines : `\n${lines}` }])
+  }
+  const isClosed = text[old.end - 1] === '\n' || old.end === text.length
+  return edited(text, [{ ...old, text: isClosed ? lines.slice(column) : lines.slice(column, -1) }])
 }
+
+/** Up to the brace of a document that is a map in flow style. */
+const FLOW_MAP = /^(?:\s|#[^\n]*\n)*\{/
+
+const END_MARKER = /^\.\.\.(?:[ \t][^\n]*)?\r?\n?$/m
