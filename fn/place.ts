@@ -1,4 +1,5 @@
 import type { Plain } from '../crds/arksmodel.ts'
+import { GENERATED_FROM } from '../crds/names.ts'
 import { PATH_ANNOTATIONS } from './finding.ts'
 import type { Manifest } from './manifest.ts'
 import { asPlain } from './merge.ts'
@@ -19,32 +20,24 @@ const FILE = [
 
 /** Gives out the places in kpt's files: a new object goes beside its model, one made again stays where it was. */
 export class Places {
-  readonly #generated: readonly Plain[]
+  readonly #byName = new Map<string, Plain>()
+  readonly #bySource = new Map<string, Plain>()
   readonly #taken = new Map<string, number>()
 
+  /** `generated`: the objects of an earlier run. */
   constructor(generated: readonly Plain[]) {
-    this.#generated = generated
-  }
-
-  placed(manifest: Manifest, model: Plain): Manifest {
-    const old = this.#earlier(manifest)
-    const annotations = old === undefined ? this.#beside(model) : orchestrator(old, manifest)
-    return {
-      ...manifest,
-      metadata: { ...manifest.metadata, annotations: { ...manifest.metadata.annotations, ...annotations } },
+    for (const object of generated.toReversed()) {
+      this.#byName.set(keyOf(object, asPlain(object['metadata'])['name']), object)
+      this.#bySource.set(keyOf(object, annotationsOf(object)[GENERATED_FROM]), object)
     }
   }
 
-  /** The object of an earlier run that this one takes the place of: of the same name, else made from the same model. */
-  #earlier({ kind, metadata }: Manifest): Plain | undefined {
-    const same = this.#generated.filter(
-      (old) => old['kind'] === kind && namespaceOf(old) === (metadata.namespace ?? 'default'),
-    )
-    const source = (annotations: Plain): unknown => annotations['arks.ai/generated-from']
-    return (
-      same.find((old) => asPlain(old['metadata'])['name'] === metadata.name) ??
-      same.find((old) => source(annotationsOf(old)) === source(metadata.annotations))
-    )
+  placed(manifest: Manifest, model: Plain): Manifest {
+    const { name, annotations } = manifest.metadata
+    const old =
+      this.#byName.get(keyOf(manifest, name)) ?? this.#bySource.get(keyOf(manifest, annotations[GENERATED_FROM]))
+    const place = old === undefined ? this.#beside(model) : orchestrator(old, manifest)
+    return { ...manifest, metadata: { ...manifest.metadata, annotations: { ...annotations, ...place } } }
   }
 
   #beside(model: Plain): Record<string, string> {
@@ -73,4 +66,6 @@ function orchestrator(old: Plain, { metadata }: Manifest): Record<string, string
 
 const annotationsOf = (object: Plain): Plain => asPlain(asPlain(object['metadata'])['annotations'])
 
-const namespaceOf = (object: Plain): unknown => asPlain(object['metadata'])['namespace'] ?? 'default'
+/** Of a generated object: its kind and namespace, and its name or what it was made from. */
+const keyOf = (object: Plain, word: unknown): string =>
+  `${object['kind']} ${asPlain(object['metadata'])['namespace'] ?? 'default'} ${word}`
