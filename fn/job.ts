@@ -189,7 +189,8 @@ function container(model: ArksModel, source: HuggingFace, settings: Settings, in
   }
 }
 
-function loaderArgs(model: ArksModel, source: HuggingFace): string[] {
+/** What the loader is told: which model, where to, which files. */
+export function loaderArgs(model: ArksModel, source: HuggingFace): string[] {
   const flag = (name: string, values: readonly string[]): string[] => values.flatMap((value) => [name, literal(value)])
   return [
     literal(model.model),

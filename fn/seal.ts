@@ -1,8 +1,9 @@
-import type { Plain } from '../crds/arksmodel.ts'
-import { HASH_LABEL, RELOAD, WORKER_JOB } from '../crds/names.ts'
+import { type Plain, parseArksModel } from '../crds/arksmodel.ts'
+import { HASH_LABEL, RELOAD, WORKER_CONTAINER, WORKER_JOB } from '../crds/names.ts'
 import { type Edit, setEntry } from './edit.ts'
 import { type Finding, fileOf, finding, objectRef } from './finding.ts'
 import type { Gathered, Item } from './gather.ts'
+import { loaderArgs } from './job.ts'
 import { asPlain, withoutNulls } from './merge.ts'
 import { mapAt } from './node.ts'
 import { digests, references } from './references.ts'
@@ -24,6 +25,9 @@ export function sealed(gathered: Gathered): Changed {
   for (const job of gathered.generated.filter(({ object }) => object['kind'] === 'Job')) {
     const old = hashOf(job.object)
     const models = gathered.models.filter((model) => isWorkerOf(job.object, model.object))
+    findings.push(
+      ...models.filter((model) => !isLoadedBy(job.object, model.object)).map((model) => changedBehind(model, job)),
+    )
     const hash = hashNow(job.object, models, suffixed)
     if (old === undefined) findings.push(missing(job, `metadata.labels["${HASH_LABEL}"]`, 'it is a part of the name'))
     if (old === undefined || hash === old) continue
@@ -35,6 +39,34 @@ export function sealed(gathered: Gathered): Changed {
   }
   return findings.length > 0 ? { ok: false, findings } : { ok: true, changes, more: [] }
 }
+
+/** Whether the Job was told what the model says now. A patch of the Job may have told it more, of other things. */
+function isLoadedBy(job: Plain, model: Plain): boolean {
+  const parsed = parseArksModel(model)
+  if (!parsed.ok || parsed.value.source.kind === 'volume') return false
+  const wanted = loaderArgs(parsed.value, parsed.value.source)
+  const containers = asPlain(asPlain(asPlain(job['spec'])['template'])['spec'])['containers']
+  const worker = items(containers).find((each) => asPlain(each)['name'] === WORKER_CONTAINER)
+  const args = items(asPlain(worker)['args'])
+  const more = args.slice(wanted.length)
+  return (
+    wanted.every((word, index) => args[index] === word) && !more.some((word) => WHAT_TO_LOAD.includes(String(word)))
+  )
+}
+
+const WHAT_TO_LOAD = ['--to', '--revision', '--include', '--exclude']
+
+const items = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
+
+/** kustomize runs Components before the patches beside them: such a patch reaches the model and not its Job. */
+const changedBehind = ({ object, input }: Item, job: Item): Finding =>
+  finding(
+    { object: objectRef(object), file: input.input.name ?? fileOf(object) },
+    {
+      path: 'spec',
+      message: `must not be changed behind the function: the Job "${objectRef(job.object).name}" still loads what it was; patch models below the function`,
+    },
+  )
 
 const missing = ({ object, input }: Item, path: string, why: string): Finding =>
   finding(
