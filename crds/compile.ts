@@ -136,8 +136,8 @@ function modelSchema(root: Schema): Strict {
     ...strict(root),
     required: ['apiVersion', 'kind', 'metadata', 'spec'],
     properties: {
-      apiVersion: { type: 'string', enum: ['arks.ai/v1'] },
-      kind: { type: 'string', enum: ['ArksModel'] },
+      apiVersion: { enum: ['arks.ai/v1'] },
+      kind: { enum: ['ArksModel'] },
       metadata: { ...METADATA, required: ['name'] },
       spec: strict(schemaAt(root, 'spec')),
       status: {},

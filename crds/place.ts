@@ -38,23 +38,5 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_-]*$/
 export const within = (place: Place, outer: Place): boolean =>
   outer.every((step, index) => `${place[index]}` === `${step}`)
 
-/** Orders places as they stand in the object; what is missing comes after what is there. */
-export function inOrder(root: unknown): (a: Place, b: Place) => number {
-  return (a, b) => {
-    const [first, second] = [position(root, a), position(root, b)]
-    const index = first.findIndex((place, i) => place !== second[i])
-    return index < 0 ? a.length - b.length : (first[index] ?? 0) - (second[index] ?? -1)
-  }
-}
-
-function position(root: unknown, place: Place): readonly number[] {
-  return place.map((step, index) => {
-    const parent = valueAt(root, place.slice(0, index))
-    if (!isRecord(parent)) return Number(step)
-    const found = Object.keys(parent).indexOf(`${step}`)
-    return found < 0 ? Number.MAX_SAFE_INTEGER : found
-  })
-}
-
 export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

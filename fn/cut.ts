@@ -49,6 +49,8 @@ export type Cut =
 /** Cuts the text at the borders of its objects without reading them, so that what is not ours stays as it came. */
 export async function cut(text: string): Promise<Cut> {
   const slots = documents(text)
+  const beyond = slots[MAX_OBJECTS]
+  if (beyond !== undefined) return unreadable(beyond, `must be one of at most ${MAX_OBJECTS} documents`)
   const [first, second] = slots.filter((slot) => slot.kind !== '')
   if (first === undefined) return { kind: 'stream', slots }
   if (first.kind === undefined ? text.includes('ResourceList') : first.kind === 'ResourceList') {
@@ -59,6 +61,9 @@ export async function cut(text: string): Promise<Cut> {
   const other = slots.find((slot) => slot.kind === 'ResourceList')
   return other === undefined ? { kind: 'stream', slots } : unreadable(other, NOT_ALONE)
 }
+
+/** Each costs memory, however little stands in it. */
+const MAX_OBJECTS = 500_000
 
 /** An orchestrator wants one list back, with results where there are some: nothing else has a place in it. */
 export const NOT_ALONE = 'must be the only document: a ResourceList is a whole input'
@@ -86,6 +91,7 @@ function documents(text: string): Slot[] {
     start = end
   }
   for (const { at, marker } of markers(text, start)) {
+    if (slots.length > MAX_OBJECTS) return slots
     if (marker === '...') close(nextStart(text, at, text.length))
     else if (isOpen || !isPrologue(text.slice(start, at))) close(at)
     isOpen = marker === '---'
@@ -240,7 +246,7 @@ function blockItems(text: string, start: number, end: number, { document }: Slot
   const dashes: number[] = []
   for (let at = first; at !== -1 && at < end; at = text.indexOf(`\n${dash}`, at) + 1 || -1) {
     if (!text.startsWith(dash, at) || !/[ \r\n]/.test(text.charAt(at + dash.length))) return undefined
-    dashes.push(at)
+    if (dashes.push(at) > MAX_OBJECTS) return undefined
   }
   const starts = dashes.map((at) => commentsAbove(text, at, start, column))
   return dashes.map((body, index) => {

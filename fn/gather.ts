@@ -12,7 +12,7 @@ import {
   type Slot,
 } from './cut.ts'
 import { type Finding, fileOf, finding, objectRef, type Spot } from './finding.ts'
-import { asPlain } from './merge.ts'
+import { asPlain, isPlain } from './merge.ts'
 import { type MapNode, type Node, textAt, toJson } from './node.ts'
 import { read } from './read.ts'
 
@@ -107,7 +107,7 @@ class Gathering {
     this.#inputs.push(gathered)
     await this.#slots(gathered, slots, list?.document)
     if (list !== undefined) await this.#config(gathered, list)
-    else await this.#lastDocument(gathered)
+    await this.#last(gathered)
   }
 
   /** `list`: the document that these are the items of. */
@@ -216,9 +216,15 @@ class Gathering {
   async #config({ input }: GatheredInput, list: ResourceList): Promise<void> {
     const section: Section | undefined = list.functionConfig
     if (section === undefined) return
-    this.#functionConfig = asPlain(
-      section.value === undefined ? await this.#readSection(input, list, section) : toJson(section.value),
-    )
+    const config = section.value === undefined ? await this.#readSection(input, list, section) : toJson(section.value)
+    if (isPlain(config)) this.#functionConfig = config
+    else if (config !== undefined && config !== null)
+      this.#findings.push(
+        finding(
+          { file: input.name, document: list.document.document, line: this.#lines.of(section.start) },
+          { path: 'functionConfig', message: 'must be a map' },
+        ),
+      )
   }
 
   async #readSection(input: Input, { document }: ResourceList, { start, end }: Section): Promise<unknown> {
@@ -227,12 +233,14 @@ class Gathering {
     return found.kind === 'node' ? asPlain(toJson(found.node))['functionConfig'] : undefined
   }
 
-  /** A stream that was cut off ends in its last document: that one is always read. */
-  async #lastDocument({ input, slots }: GatheredInput): Promise<void> {
+  /** A text that was cut off ends in its last object: that one is always read. */
+  async #last({ input, slots }: GatheredInput): Promise<void> {
     const last = slots.findLast((slot) => slot.kind !== '')
     if (last === undefined) return
     const found = await read(input.text, last.body, last.end, 'allowed')
-    if (found.kind === 'unreadable' && !this.#isReported(input, last) && isAtEnd(input.text, found.at))
+    if (found.kind !== 'unreadable' || this.#isReported(input, last)) return
+    // An item may use an anchor of another one.
+    if ((last.place === 'document' || found.broken) && isAtEnd(input.text, found.at))
       this.#unreadable(input, last.document, found)
   }
 
@@ -249,8 +257,10 @@ function* categories(object: Plain): Generator<Category> {
   const { apiVersion, kind } = object
   const metadata = asPlain(object['metadata'])
   const annotations = asPlain(metadata['annotations'])
-  if (kind === KIND && String(apiVersion).split('/')[0] === GROUP) yield 'model'
-  if (CONFIG_KINDS.includes(String(kind)) && String(apiVersion).startsWith('fn.')) yield 'config'
+  const group = typeof apiVersion === 'string' && apiVersion.includes('/') ? apiVersion.split('/')[0] : undefined
+  // Without a group it is one that somebody mistyped: nobody else's kind has none.
+  if (kind === KIND && (group === GROUP || group === undefined)) yield 'model'
+  if (typeof kind === 'string' && CONFIG_KINDS.includes(kind) && group?.startsWith('fn.')) yield 'config'
   if (annotations['internal.config.kubernetes.io/needsHashSuffix'] !== undefined) yield 'suffixed'
   const own = (apiVersion === 'v1' && kind === 'PersistentVolumeClaim') || (apiVersion === 'batch/v1' && kind === 'Job')
   if (own && annotations[GENERATED_FROM] !== undefined) yield 'generated'

@@ -2,12 +2,12 @@ import type { Plain } from '../crds/arksmodel.ts'
 
 /** `over` on top of `under`: maps by key, everything else replaced. A null replaces too: see `withoutNulls`. */
 export function merged(under: Plain, over: Plain): Plain {
-  const result: Record<string, unknown> = { ...under }
+  const result = new Map(Object.entries(under))
   for (const [key, value] of Object.entries(over)) {
-    const below = result[key]
-    result[key] = isPlain(value) && isPlain(below) ? merged(below, value) : value
+    const below = result.get(key)
+    result.set(key, isPlain(value) && isPlain(below) ? merged(below, value) : value)
   }
-  return result
+  return Object.fromEntries(result)
 }
 
 /** As the API server stores it: a null in a patch or a manifest is the absence of the field. */

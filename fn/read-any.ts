@@ -6,7 +6,8 @@ export type Read =
   /** With the anchors that its text defines. */
   | { readonly kind: 'node'; readonly node: Node; readonly anchors: readonly string[] }
   | { readonly kind: 'empty' }
-  | { readonly kind: 'unreadable'; readonly at: number; readonly message: string }
+  /** `broken`: no YAML at all, as of a text that was cut off. */
+  | { readonly kind: 'unreadable'; readonly at: number; readonly message: string; readonly broken?: true }
 
 /** A key that stands twice in a map: no readers agree on it, but in what is not ours it is not our business. */
 export type Duplicates = 'refused' | 'allowed'
@@ -40,7 +41,8 @@ export function readAny(text: string, start: number, end: number, duplicates: Du
   try {
     const document = parseDocument(text.slice(start, end), OPTIONS)
     const error = document.errors[0]
-    if (error !== undefined) return unreadable(start + error.pos[0], sentence(error.message))
+    if (error !== undefined)
+      return { kind: 'unreadable', at: start + error.pos[0], message: sentence(error.message), broken: true }
     if (document.contents === null) return { kind: 'empty' }
     const context: Context = { anchors: new Map(), text, offset: start, duplicates, expanded: 0 }
     const node = converted(document.contents, context, 0)
@@ -68,7 +70,8 @@ const OPTIONS = {
 } as const
 const TOO_DEEP = `must not be nested deeper than ${MAX_DEPTH} levels`
 
-const sentence = (message: string): string => message.charAt(0).toLowerCase() + message.slice(1)
+const sentence = (message: string): string =>
+  `must be well-formed YAML: ${message.charAt(0).toLowerCase()}${message.slice(1)}`
 
 function converted(source: unknown, context: Context, depth: number): Node {
   const node = nodeOf(source, context, depth)

@@ -15,9 +15,13 @@ interface Reader {
   readonly text: string
   readonly lines: readonly Line[]
   at: number
+  depth: number
   /** Behind the last line of content that was read. */
   consumed: number
 }
+
+/** Deeper ones are for the full parser to refuse: this one calls itself once a level. */
+const MAX_DEPTH = 100
 
 /** Not an error: the text is outside the subset and goes to the full parser. */
 class Declined extends Error {}
@@ -35,7 +39,7 @@ export function readPlain(text: string, start: number, end: number): Node | unde
   const lines = significant(text, start, end)
   const first = lines?.[0]
   if (lines === undefined || first === undefined) return undefined
-  const reader: Reader = { text, lines, at: 0, consumed: start }
+  const reader: Reader = { text, lines, at: 0, depth: 0, consumed: start }
   try {
     const node = blockNode(reader, first.indent)
     return peek(reader) === undefined ? node : undefined
@@ -74,8 +78,11 @@ function peek(reader: Reader): Line | undefined {
 
 function blockNode(reader: Reader, column: number): Node {
   const line = peek(reader)
-  if (line === undefined || line.indent !== column) throw new Declined()
-  return isDash(reader.text, line.start + column, line.end) ? blockSeq(reader, column) : blockMap(reader, column)
+  if (line === undefined || line.indent !== column || reader.depth === MAX_DEPTH) throw new Declined()
+  reader.depth++
+  const node = isDash(reader.text, line.start + column, line.end) ? blockSeq(reader, column) : blockMap(reader, column)
+  reader.depth--
+  return node
 }
 
 const isDash = (text: string, at: number, end: number): boolean =>

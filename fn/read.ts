@@ -1,7 +1,7 @@
 import type { Duplicates, Read } from './read-any.ts'
 import { readPlain } from './read-plain.ts'
 
-/** The full parser needs about a kilobyte of memory for a word of text. No Kubernetes object is larger than 3 MiB. */
+/** Readers need up to a kilobyte of memory for a word of text. No Kubernetes object is larger than 3 MiB. */
 const MAX_TEXT = 8 * 1024 * 1024
 
 /** One YAML document or one item with its dash; the full parser is loaded when it is needed. */
@@ -11,9 +11,9 @@ export async function read(
   end: number,
   duplicates: Duplicates = 'refused',
 ): Promise<Read> {
+  if (end - start > MAX_TEXT) return unreadable(start, 'must be at most 8 MiB')
   const node = readPlain(text, start, end)
   if (node !== undefined) return { kind: 'node', node, anchors: [] }
-  if (end - start > MAX_TEXT) return unreadable(start, 'must be at most 8 MiB where it is not plain block YAML')
   if (nesting(text, start, end) > 200) return unreadable(start, 'must not be nested deeper than 100 levels')
   const { readAny } = await import('./read-any.ts')
   return readAny(text, start, end, duplicates)

@@ -323,14 +323,20 @@ describe('what cannot be read', (test) => {
   const rows: Readonly<Record<string, readonly [text: string, error: string]>> = {
     'a model that is no YAML': [
       `kind: X\n---\n${model('a').replace('name: a', 'name: "a')}`,
-      'document 2, line 11: missing closing "quote',
+      'document 2, line 11: must be well-formed YAML: missing closing "quote',
     ],
     'a key twice in a model': [
       `kind: X\n---\n${model('a')}kind: ArksModel\n`,
       'document 2, line 11: must have the key "kind" only once',
     ],
-    'a stream that ends in the middle': ['kind: X\n---\nkind: Y\na: {b: c', 'document 2, line 4: flow map'],
-    'a JSON stream that ends in the middle': ['{"kind": "X"}\n---\n{"kind": "Y", "a": [1,', 'document 2, line 3: flow'],
+    'a stream that ends in the middle': [
+      'kind: X\n---\nkind: Y\na: {b: c',
+      'document 2, line 4: must be well-formed YAML: flow map',
+    ],
+    'a JSON stream that ends in the middle': [
+      '{"kind": "X"}\n---\n{"kind": "Y", "a": [1,',
+      'document 2, line 3: must be well-formed YAML: flow',
+    ],
     'text that is no object': [
       'kind: X\n---\njust text\n',
       'document 2, line 3: must be a Kubernetes object, got text',

@@ -333,6 +333,16 @@ const GARBAGE: Readonly<Record<string, () => Buffer>> = {
   dashes: () => filled('- '),
   keys: () => filled('a: '),
   'an open quote': () => Buffer.concat([Buffer.from('"'), filled('x')]),
+  'dashes in lines': () => filled('- \n'),
+  'letters in lines': () => filled('é\n'),
+  directives: () => filled('%a\n'),
+  separators: () => filled('---\n'),
+  'tiny documents': () => filled('a: b\n---\n'),
+  'tiny items': () =>
+    Buffer.concat([
+      Buffer.from('apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems:\n'),
+      filled('- a: b\n'),
+    ]),
   'a model without an end': () => Buffer.concat([Buffer.from(`${GOOD}  x: `), filled('[')]),
   'a list without an end': () => Buffer.concat([Buffer.from('{"kind": "ResourceList", "items": '), filled('[')]),
 }
