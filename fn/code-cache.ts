@@ -6,27 +6,55 @@ const MODEL = `apiVersion: arks.ai/v1
   kind: ArksModel
   metadata:
     name: qwen
+    labels:
+      team: research
+      version: "2.5"
     annotations:
       internal.config.kubernetes.io/index: '1'
   spec:
     model: Qwen/Qwen2.5-0.5B
+    imagePullSecrets:
+    - name: registry
+    instanceSpec:
+      env:
+      - name: LEVEL
+        value: "1"
+      nodeSelector:
+        disk: nvme
+      resources:
+        limits:
+          memory: 2Gi
+        requests:
+          cpu: 500m
+      tolerations:
+      - key: models
+        operator: Exists
     source:
       huggingface:
+        include:
+        - '*.json'
+        revision: main
         tokenSecretRef:
           name: hf-token
     storage:
       pvc:
+        name: qwen
         spec:
           accessModes:
           - ReadWriteOnce
           resources:
             requests:
               storage: 1Gi
+          storageClassName: nfs
+      subPath: weights/qwen
 `
 const OTHER = `apiVersion: v1
   kind: ConfigMap
   metadata:
     name: other
+  data:
+    text: |
+      a: b
 `
 const CONFIG = `apiVersion: fn.arks.ai/v1alpha1
   kind: ExpandArksModels

@@ -13,10 +13,18 @@ import { quantity } from './quantity.ts'
  * Sources: validation of PersistentVolumeClaim, Pod and ObjectMeta in Kubernetes 1.36.
  */
 export function refusals(model: ArksModel, settings: Settings): readonly Problem[] {
-  return CHECKS.flatMap((check) => check(model, settings))
+  const subject: Subject = { model, settings, instance: instanceSpec(model, settings) }
+  return CHECKS.flatMap((check) => check(subject))
 }
 
-type Check = (model: ArksModel, settings: Settings) => readonly Problem[]
+interface Subject {
+  readonly model: ArksModel
+  readonly settings: Settings
+  /** The instanceSpec in effect. */
+  readonly instance: Plain
+}
+
+type Check = (subject: Subject) => readonly Problem[]
 
 const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/
 const ACCESS_MODES = ['ReadWriteOnce', 'ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOncePod']
@@ -27,7 +35,7 @@ const LABEL_MESSAGE = 'must be at most 63 lower-case letters, digits and "-", wi
 
 const problem = (path: string, message: string): readonly Problem[] => [{ path, message }]
 
-const accessModes: Check = ({ storage, source }) => {
+const accessModes: Check = ({ model: { storage, source } }) => {
   if (storage.claimSpec === undefined) return []
   const path = `${CLAIM}.accessModes`
   const modes = list(storage.claimSpec['accessModes'])
@@ -40,7 +48,7 @@ const accessModes: Check = ({ storage, source }) => {
   return []
 }
 
-const storageRequest: Check = ({ storage }) => {
+const storageRequest: Check = ({ model: { storage } }) => {
   if (storage.claimSpec === undefined) return []
   const { requests, limits } = asPlain(storage.claimSpec['resources'])
   const path = `${CLAIM}.resources.requests.storage`
@@ -55,14 +63,14 @@ const storageRequest: Check = ({ storage }) => {
     : []
 }
 
-const volumeMode: Check = ({ storage }) => {
+const volumeMode: Check = ({ model: { storage } }) => {
   const mode = storage.claimSpec?.['volumeMode']
   return mode === undefined || mode === null || mode === 'Filesystem'
     ? []
     : problem(`${CLAIM}.volumeMode`, `must be Filesystem: a model is files, got ${shown(mode)}`)
 }
 
-const storageClass: Check = ({ storage }) => {
+const storageClass: Check = ({ model: { storage } }) => {
   const name = storage.claimSpec?.['storageClassName']
   return typeof name !== 'string' || name === '' || (name.length <= 253 && SUBDOMAIN.test(name))
     ? []
@@ -72,9 +80,9 @@ const storageClass: Check = ({ storage }) => {
       )
 }
 
-const environment: Check = (model, settings) => {
-  const reserved = reservedEnv(model, settings)
-  return listed(model, settings, 'env').flatMap(({ item, at, from }) => {
+const environment: Check = (subject) => {
+  const reserved = reservedEnv(subject.model, subject.settings)
+  return listed(subject, 'env').flatMap(({ item, at, from }) => {
     const { name } = asPlain(item)
     return typeof name === 'string' && reserved.has(name)
       ? problem(at('name'), `must not be ${name}${from}: the function sets it for this model`)
@@ -82,11 +90,10 @@ const environment: Check = (model, settings) => {
   })
 }
 
-const volumes: Check = (model, settings) =>
-  names(listed(model, settings, 'volumes'), ['ca-bundle', MODELS_VOLUME], 'volume')
+const volumes: Check = (subject) => names(listed(subject, 'volumes'), ['ca-bundle', MODELS_VOLUME], 'volume')
 
-const initContainers: Check = (model, settings) => {
-  const containers = listed(model, settings, 'initContainers')
+const initContainers: Check = (subject) => {
+  const containers = listed(subject, 'initContainers')
   const withoutImage = containers.filter(({ item }) => (asPlain(item)['image'] ?? '') === '')
   return [
     ...names(containers, [WORKER_CONTAINER], 'container'),
@@ -109,11 +116,11 @@ function names(items: readonly Listed[], reserved: readonly string[], what: stri
   })
 }
 
-const mounts: Check = (model, settings) => {
-  const known = new Set(listed(model, settings, 'volumes').map(({ item }) => asPlain(item)['name']))
-  const own = [MODELS_VOLUME, ...(settings.caBundle === undefined ? [] : ['ca-bundle'])]
+const mounts: Check = (subject) => {
+  const known = new Set(listed(subject, 'volumes').map(({ item }) => asPlain(item)['name']))
+  const own = [MODELS_VOLUME, ...(subject.settings.caBundle === undefined ? [] : ['ca-bundle'])]
   const paths = new Set<unknown>()
-  return listed(model, settings, 'volumeMounts').flatMap(({ item, at, from }) => {
+  return listed(subject, 'volumeMounts').flatMap(({ item, at, from }) => {
     const { name, mountPath } = asPlain(item)
     const isKnown = paths.has(mountPath)
     paths.add(mountPath)
@@ -129,8 +136,8 @@ const mounts: Check = (model, settings) => {
   })
 }
 
-const amounts: Check = (model, settings) => {
-  const { requests, limits } = asPlain(instanceSpec(model, settings)['resources'])
+const amounts: Check = ({ model, instance }) => {
+  const { requests, limits } = asPlain(instance['resources'])
   const from = (kind: string, name: string): string =>
     asPlain(asPlain(model.instanceSpec['resources'])[kind])[name] === undefined ? FROM_CONFIG : ''
   const negative = (kind: string, resources: unknown): readonly Problem[] =>
@@ -176,9 +183,9 @@ interface Listed {
 const FROM_CONFIG = ' from the function config'
 
 /** One of the lists in effect. What is not the model's own comes before it. */
-function listed(model: ArksModel, settings: Settings, field: string): readonly Listed[] {
+function listed({ model, instance }: Subject, field: string): readonly Listed[] {
   const path = `spec.instanceSpec.${field}`
-  const items = list(instanceSpec(model, settings)[field])
+  const items = list(instance[field])
   const others = items.length - list(model.instanceSpec[field]).length
   return items.map((item, index) =>
     index < others

@@ -262,14 +262,14 @@ describe('a pipe', (test) => {
   const unblocked = '"$NODE" unblock.cjs; echo ready >&2; exec "$@"'
   const isLinux = existsSync('/proc/self/fdinfo/0')
 
-  test('that is slow loses nothing', async () => {
+  test('T1: that is slow loses nothing', async () => {
     const { code, stdout, stderr } = await ended([], MANY, { reader: slowly })
     assert.equal({ code, stderr }, { code: 0, stderr: '' })
     assert.is(stdout.length, MANY.length)
     assert.ok(stdout === MANY)
   })
 
-  test('that does not block and is slow loses nothing', async () => {
+  test('T2: that does not block and is slow loses nothing', async () => {
     const feed: Feed = async (stdin) => {
       await pause(1000)
       for (let at = 0; at < MANY.length; at += 300_000) {

@@ -50,6 +50,7 @@ const cluster = files.filter((name) => name.endsWith('cluster.test.ts'))
 const unit = files.filter((name) => !binary.includes(name) && !cluster.includes(name))
 
 const quick: readonly Step[] = [
+  tool('build', 'npm', 'run', '--silent', 'build'),
   tool('check: biome', 'node_modules/.bin/biome', 'check', '--error-on-warnings', '.'),
   tool('check: tsc', 'node_modules/.bin/tsc'),
   ...unit.map(file),
