@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { type BuildOptions, build, type Plugin } from 'esbuild'
 import { codeCache } from './code-cache.ts'
 
@@ -16,6 +16,7 @@ const OPTIONS = {
   minify: true,
   legalComments: 'none',
   logLevel: 'warning',
+  metafile: true,
   write: false,
 } satisfies BuildOptions
 
@@ -41,8 +42,15 @@ const lazy: Plugin = {
   },
 }
 
+/** The folders below node_modules/ of what went into the programs. */
+const packages = new Set<string>()
+
 async function bundled(path: string, plugins: Plugin[] = []): Promise<string> {
-  const { outputFiles } = await build({ ...OPTIONS, entryPoints: [path], plugins })
+  const { outputFiles, metafile } = await build({ ...OPTIONS, entryPoints: [path], plugins })
+  for (const input of Object.keys(metafile.inputs)) {
+    const name = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(input)?.[1]
+    if (name !== undefined) packages.add(name)
+  }
   return outputFiles[0]?.text ?? ''
 }
 
@@ -53,6 +61,16 @@ for (const [name, entry] of Object.entries(PROGRAMS)) {
   writeFileSync(outfile, program(source, await codeCache(source)))
   chmodSync(outfile, 0o755)
   linkCommand(name, outfile)
+}
+
+writeFileSync('dist/LICENSES.txt', [...packages].sort().map(license).join('\n'))
+
+/** The terms under which others' code is in the programs ask for their text beside it. */
+function license(name: string): string {
+  const folder = `node_modules/${name}`
+  const file = readdirSync(folder).find((each) => /^licen[cs]e(?:\.\w+)?$/i.test(each))
+  if (file === undefined) throw new Error(`${name} has no license file`)
+  return `${name}\n${'='.repeat(name.length)}\n\n${readFileSync(`${folder}/${file}`, 'utf8').trim()}\n`
 }
 
 /** A Node of another version does not take the compiled code, and compiles the text. */

@@ -25,6 +25,11 @@ describe('documentation', (test) => {
     assert.match(JSON.stringify(manifest), `"version":"${VERSION}"`)
   })
 
+  test('has the terms of what is built into the program', () => {
+    const titles = [...read('dist/LICENSES.txt').matchAll(/^(\S+)\n=+$/gm)].map(([, name]) => name)
+    assert.equal(titles, ['@noble/hashes', 'fastest-levenshtein', 'yaml'])
+  })
+
   test('links to files that exist', () => {
     for (const file of ['README.md', 'CONTRIBUTING.md', 'docs/function.md']) {
       const folder = file.includes('/') ? `${file.slice(0, file.lastIndexOf('/'))}/` : ''
