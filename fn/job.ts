@@ -10,6 +10,7 @@ import {
   RELOAD,
   WORKER_CONTAINER,
 } from '../crds/names.ts'
+import { HOPELESS_EXIT_CODES } from '../crds/termination.ts'
 import type { Settings } from './config.ts'
 import { inheritedAnnotations, inheritedLabels, labelOf, type Manifest, ownLabels, renames } from './manifest.ts'
 import { asPlain, merged, mergedInstanceSpec, withoutNulls } from './merge.ts'
@@ -63,9 +64,6 @@ export const INSTANCE_FIELDS = {
   volumes: 'pod',
 } as const
 
-/** The loader's exit codes that no retry helps: a wrong name, no access, no space. */
-const HOPELESS = [2, 10, 11, 12, 13, 14, 20]
-
 const CA_VOLUME = 'ca-bundle'
 const CA_PATH = '/etc/arksmodel/ca'
 
@@ -99,7 +97,10 @@ function jobSpec(model: ArksModel, source: HuggingFace, settings: Settings): Pla
       rules: [
         // A drained or preempted pod is not a failed attempt. `status` is spelled out: older servers add it to the list.
         { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
-        { action: 'FailJob', onExitCodes: { containerName: WORKER_CONTAINER, operator: 'In', values: HOPELESS } },
+        {
+          action: 'FailJob',
+          onExitCodes: { containerName: WORKER_CONTAINER, operator: 'In', values: HOPELESS_EXIT_CODES },
+        },
       ],
     },
     template: {
