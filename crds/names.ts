@@ -24,9 +24,8 @@ export const MODELS_PATH = '/models'
 /** The key of a token Secret, as upstream reads it. */
 export const TOKEN_KEY = 'HF_TOKEN'
 
-const LABEL_MAX = 63
-/** 53 and not 63, so that a name prefix of an overlay still fits. */
-const JOB_MAX = 53
+/** Of a label value and of a Job's name: 53 and not 63, so that a name prefix of an overlay still fits. */
+const MAX = 53
 const JOB_PREFIX = 'arks-worker-'
 
 /** The marker of an object made from these models: `namespace/name`, several joined by a comma. */
@@ -39,13 +38,13 @@ export interface ModelIdentity {
 }
 
 /**
- * The model's name as a label value: itself up to 63 characters, else cut, with a digest of the whole.
+ * The model's name as a label value: itself up to 53 characters, else cut, with a digest of the whole.
  * The whole name stands in the annotation of the same key.
  */
 export function modelLabel(name: string, digest: (text: string) => string): string {
-  if (name.length <= LABEL_MAX) return name
+  if (name.length <= MAX) return name
   const tail = digest(name).slice(0, 10)
-  return `${trimmed(name.slice(0, LABEL_MAX - tail.length - 1))}-${tail}`
+  return `${trimmed(name.slice(0, MAX - tail.length - 1))}-${tail}`
 }
 
 /**
@@ -53,7 +52,7 @@ export function modelLabel(name: string, digest: (text: string) => string): stri
  * Dots become dashes: pods take the Job's name as their host name and the API server warns about dots there.
  */
 export function jobName(model: string, hash: string): string {
-  const room = JOB_MAX - JOB_PREFIX.length - hash.length - 1
+  const room = MAX - JOB_PREFIX.length - hash.length - 1
   return `${JOB_PREFIX}${trimmed(model.replaceAll('.', '-').slice(0, room))}-${hash}`
 }
 

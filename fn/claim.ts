@@ -1,7 +1,7 @@
 import type { ArksModel, Plain } from '../crds/arksmodel.ts'
 import { GENERATED_FROM, MODEL_LABEL, marker } from '../crds/names.ts'
 import type { Settings } from './config.ts'
-import { inheritedAnnotations, inheritedLabels, labelOf, type Manifest, ownLabels, renames } from './manifest.ts'
+import { inheritedAnnotations, inheritedLabels, labelOf, type Manifest, ownLabels, renames, WAVE } from './manifest.ts'
 
 /** Weights cost hours: by default the claim outlives its model in Git. Read by Flux, Argo CD (two), kpt. */
 const RETAIN = {
@@ -24,6 +24,7 @@ export function claim(models: readonly [ArksModel, ...ArksModel[]], spec: Plain,
       labels: { ...shared(models.map(inheritedLabels)), ...own, ...ownLabels('storage') },
       annotations: {
         ...shared(models.map(inheritedAnnotations)),
+        ...firstWave(models),
         ...shared(models.map(renames)),
         [GENERATED_FROM]: marker(models),
         ...(retention === 'Retain' ? RETAIN : {}),
@@ -31,6 +32,13 @@ export function claim(models: readonly [ArksModel, ...ArksModel[]], spec: Plain,
     },
     spec,
   }
+}
+
+/** Before or with the first Job that needs it: alone in an earlier wave, a claim can wait for that Job for ever. */
+function firstWave(models: readonly ArksModel[]): Record<string, string> {
+  const waves = models.map(({ annotations }) => annotations[WAVE] ?? '0')
+  const first = waves.reduce((least, wave) => (Number(wave) < Number(least) ? wave : least))
+  return first === '0' ? {} : { [WAVE]: first }
 }
 
 function shared(maps: readonly Readonly<Record<string, string>>[]): Record<string, string> {

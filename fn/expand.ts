@@ -1,8 +1,8 @@
 import type { ArksModel } from '../crds/arksmodel.ts'
 import type { Problem } from '../crds/problems.ts'
+import { canonical } from './canonical.ts'
 import { claim } from './claim.ts'
 import type { Settings } from './config.ts'
-import { canonical } from './digest.ts'
 import { job } from './job.ts'
 import type { Manifest } from './manifest.ts'
 import { withoutNulls } from './merge.ts'
@@ -61,11 +61,12 @@ export function collisions(models: readonly ArksModel[]): ReadonlyMap<ArksModel,
   const identities = new Set<string>()
   const specs = new Map<string, { readonly model: ArksModel; readonly spec: string }>()
   const paths = new Map<string, ArksModel>()
+  const claims = new Map<string, ArksModel>()
   const problems = new Map<ArksModel, readonly Problem[]>()
   for (const model of models) {
     const identity = `${namespaceOf(model)}/${model.name}`
     if (identities.has(identity)) problems.set(model, [again(model)])
-    else problems.set(model, [...otherSpec(model, specs), ...samePath(model, paths)])
+    else problems.set(model, [...otherSpelling(model, claims), ...otherSpec(model, specs), ...samePath(model, paths)])
     identities.add(identity)
   }
   return problems
@@ -75,6 +76,15 @@ const again = ({ name }: ArksModel): Problem => ({
   path: 'metadata.name',
   message: `must not be used by two models, got "${name}" again`,
 })
+
+/** One without a namespace is applied to any: its claim would not be beside it. */
+function otherSpelling(model: ArksModel, claims: Map<string, ArksModel>): readonly Problem[] {
+  const known = claims.get(claimKey(model))
+  if (known === undefined) claims.set(claimKey(model), model)
+  if (known === undefined || known.namespace === model.namespace) return []
+  const message = `must be ${known.namespace === undefined ? 'absent' : `"${known.namespace}"`} as that of ${nameOf(known)}, which uses the claim "${model.storage.claimName}" too`
+  return [{ path: 'metadata.namespace', message }]
+}
 
 function otherSpec(
   model: ArksModel,

@@ -31,6 +31,17 @@ export interface Item {
   readonly object: Plain
 }
 
+/** A model of the stream or list, or the one that a generator handed in as its config. */
+export type Located = Pick<Item, 'object'> & Partial<Item>
+
+/** An object without a name is found by its document. */
+export function spotOf({ object, input, slot }: Located): Spot {
+  const spot = { object: objectRef(object), file: input?.input.name ?? fileOf(object) }
+  const { name } = asPlain(object['metadata'])
+  const isNamed = typeof name === 'string' && name !== ''
+  return isNamed || slot?.place !== 'document' ? spot : { ...spot, document: slot.document }
+}
+
 export interface Unread {
   readonly input: GatheredInput
   readonly slot: Slot

@@ -64,8 +64,8 @@ export const INSTANCE_FIELDS = {
   volumes: 'pod',
 } as const
 
-const CA_VOLUME = 'ca-bundle'
-const CA_PATH = '/etc/arksmodel/ca'
+export const CA_VOLUME = 'ca-bundle'
+export const CA_PATH = '/etc/arksmodel/ca'
 
 /**
  * The Job that loads this model. `digests` are those of the generated Secrets and ConfigMaps that it reads.
@@ -74,7 +74,8 @@ const CA_PATH = '/etc/arksmodel/ca'
 export function job(model: ArksModel, settings: Settings, digests: readonly string[]): Manifest | undefined {
   if (model.source.kind === 'volume') return undefined
   const spec = jobSpec(model, model.source, settings)
-  const hash = workerHash({ spec, reload: model.annotations[RELOAD], digests })
+  const reload = model.annotations[RELOAD]
+  const hash = workerHash({ spec, reload, digests })
   return {
     apiVersion: 'batch/v1',
     kind: 'Job',
@@ -82,7 +83,13 @@ export function job(model: ArksModel, settings: Settings, digests: readonly stri
       name: jobName(model.name, hash),
       namespace: model.namespace,
       labels: { ...inheritedLabels(model), [MODEL_LABEL]: labelOf(model), [HASH_LABEL]: hash, ...ownLabels('worker') },
-      annotations: { ...inheritedAnnotations(model), ...renames(model), [GENERATED_FROM]: marker([model]) },
+      annotations: {
+        ...inheritedAnnotations(model),
+        ...renames(model),
+        [GENERATED_FROM]: marker([model]),
+        // For the seal, which may not see the model.
+        ...(reload === undefined ? {} : { [RELOAD]: reload }),
+      },
     },
     spec,
   }
@@ -113,7 +120,7 @@ function jobSpec(model: ArksModel, source: HuggingFace, settings: Settings): Pla
   }
 }
 
-/** What a restricted namespace demands, and what a loader needs. A null in a config or a model takes a line away. */
+/** What a restricted namespace demands, and what a loader needs. A null in a config takes a line away. */
 const BUILT_IN = {
   automountServiceAccountToken: false,
   enableServiceLinks: false,

@@ -21,6 +21,7 @@ async function main(): Promise<number> {
     return complain(['must read manifests from a pipe, a file or a folder', 'arksmodel-fn --help shows how'])
   const outcome = await expand(request)
   await write(outcome.stdout)
+  if (outcome.notes.length > 0) process.stderr.write(outcome.notes.map((note) => `note: ${line(note)}\n`).join(''))
   if (outcome.findings.length === 0) return DONE
   return complain(outcome.findings.map(line))
 }
@@ -39,7 +40,7 @@ async function expand({
   const findings = [...inputs, ...(settings === undefined ? [] : [settings])].flatMap((each) =>
     'text' in each ? [] : [each],
   )
-  if (findings.length > 0) return { stdout: '', findings }
+  if (findings.length > 0) return { stdout: '', findings, notes: [] }
   return run(inputs.filter(isInput), {
     config: settings !== undefined && isInput(settings) ? settings : undefined,
     seal,

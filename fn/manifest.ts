@@ -33,7 +33,7 @@ export const labelOf = (model: ArksModel): string => modelLabel(model.name, sha2
 const TOOL_DOMAINS = ['kubernetes.io', 'k8s.io', 'fluxcd.io', 'argoproj.io', 'helm.sh', 'arks.ai']
 
 /** Three objects in one wave: Argo CD waits for the health of each wave, and a claim may wait for its Job. */
-const WAVE = 'argocd.argoproj.io/sync-wave'
+export const WAVE = 'argocd.argoproj.io/sync-wave'
 
 /** The model's labels and annotations that its claim and Job carry too. */
 export const inheritedLabels = (model: ArksModel): Record<string, string> =>

@@ -1,4 +1,5 @@
 import type { Plain } from '../crds/arksmodel.ts'
+import { canonical } from './canonical.ts'
 
 /** `over` on top of `under`: maps by key, everything else replaced. A null replaces too: see `withoutNulls`. */
 export function merged(under: Plain, over: Plain): Plain {
@@ -21,12 +22,16 @@ function cleaned(value: unknown): unknown {
   return isPlain(value) ? withoutNulls(value) : value
 }
 
+/** Fields that hold one of several alternatives: half of one and half of another would be refused. */
+const WHOLE = ['livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle']
+
 /** The defaults of the function config under the model's own instanceSpec; `env` and `tolerations` add up. */
 export function mergedInstanceSpec(defaults: Plain, own: Plain): Plain {
   const result = merged(defaults, own)
   const env = added(defaults['env'], own['env'], 'env', sameName)
-  const tolerations = added(defaults['tolerations'], own['tolerations'], 'tolerations', sameText)
-  return { ...result, ...env, ...tolerations }
+  const tolerations = added(defaults['tolerations'], own['tolerations'], 'tolerations', sameValue)
+  const whole = Object.fromEntries(WHOLE.flatMap((key) => (own[key] === undefined ? [] : [[key, own[key]]])))
+  return { ...result, ...whole, ...env, ...tolerations }
 }
 
 function added(under: unknown, over: unknown, key: string, same: (a: unknown, b: unknown) => boolean): Plain {
@@ -38,7 +43,7 @@ function added(under: unknown, over: unknown, key: string, same: (a: unknown, b:
 /** The model's variable takes the place of a default of the same name: Kubernetes lists are maps by name there. */
 const sameName = (a: unknown, b: unknown): boolean => isPlain(a) && isPlain(b) && a['name'] === b['name']
 
-const sameText = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+const sameValue = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b)
 
 export const isPlain = (value: unknown): value is Plain =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,5 +1,6 @@
 import type { Plain } from '../crds/arksmodel.ts'
-import { canonical, sha256 } from './digest.ts'
+import { canonical } from './canonical.ts'
+import { sha256 } from './digest.ts'
 import { asPlain } from './merge.ts'
 
 type Kind = 'Secret' | 'ConfigMap'
@@ -17,12 +18,16 @@ const FIELDS: Readonly<Record<string, readonly [Kind, string]>> = {
   configMapKeyRef: ['ConfigMap', 'name'],
   configMapRef: ['ConfigMap', 'name'],
   configMap: ['ConfigMap', 'name'],
+  imagePullSecrets: ['Secret', 'name'],
 }
 
 /** The Secrets and ConfigMaps that a pod reads. */
 export function references(value: unknown): readonly Reference[] {
   if (Array.isArray(value)) return value.flatMap(references)
-  return Object.entries(asPlain(value)).flatMap(([key, child]) => [...reference(key, child), ...references(child)])
+  return Object.entries(asPlain(value)).flatMap(([key, child]) => {
+    const meant = Array.isArray(child) ? child : [child]
+    return [...meant.flatMap((each) => reference(key, each)), ...references(child)]
+  })
 }
 
 function reference(field: string, value: unknown): readonly Reference[] {
@@ -48,7 +53,11 @@ export function digests(owner: Plain, refs: readonly Reference[], suffixed: read
 }
 
 /** What kustomize calls by now what an object may still know by an earlier name. */
-export function currentName(owner: Plain, { kind, name }: Reference, renamed: readonly Plain[]): string {
+export function currentName(
+  owner: Plain,
+  { kind, name }: { readonly kind: Kind | 'PersistentVolumeClaim'; readonly name: string },
+  renamed: readonly Plain[],
+): string {
   const meant = renamed.filter(
     (each) => each['kind'] === kind && isNamed(each, name) && isBeside(each, owner) && isOfSameTenant(each, owner),
   )
@@ -62,8 +71,13 @@ export const isRenamed = (object: Plain): boolean => annotation(object, 'previou
 const digest = (kind: Kind, name: string, { data, stringData, binaryData }: Plain): string =>
   sha256(canonical({ kind, name, data, stringData, binaryData }))
 
-const isNamed = (object: Plain, name: string): boolean =>
-  asPlain(object['metadata'])['name'] === name || earlier(object, 'previousNames').includes(name)
+/** Whether kustomize calls it so, or did. */
+export const isNamed = (object: Plain, name: string): boolean => allNames(object).includes(name)
+
+export const allNames = (object: Plain): readonly string[] => [
+  String(asPlain(object['metadata'])['name']),
+  ...earlier(object, 'previousNames'),
+]
 
 const isOfSameTenant = (object: Plain, owner: Plain): boolean =>
   ['prefixes', 'suffixes'].every((key) => annotation(object, key) === annotation(owner, key))

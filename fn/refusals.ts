@@ -4,7 +4,7 @@ import { placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
 import { shown, withFound } from '../crds/wording.ts'
 import type { Settings } from './config.ts'
-import { instanceSpec, reservedEnv } from './job.ts'
+import { CA_PATH, CA_VOLUME, instanceSpec, reservedEnv } from './job.ts'
 import { asPlain, isPlain } from './merge.ts'
 import { quantity } from './quantity.ts'
 
@@ -90,7 +90,12 @@ const environment: Check = (subject) => {
   })
 }
 
-const volumes: Check = (subject) => names(listed(subject, 'volumes'), ['ca-bundle', MODELS_VOLUME], 'volume')
+const volumes: Check = (subject) => names(listed(subject, 'volumes'), ownVolumes(subject), 'volume')
+
+const ownVolumes = ({ settings }: Subject): readonly string[] => [
+  MODELS_VOLUME,
+  ...(settings.caBundle === undefined ? [] : [CA_VOLUME]),
+]
 
 const initContainers: Check = (subject) => {
   const containers = listed(subject, 'initContainers')
@@ -118,8 +123,8 @@ function names(items: readonly Listed[], reserved: readonly string[], what: stri
 
 const mounts: Check = (subject) => {
   const known = new Set(listed(subject, 'volumes').map(({ item }) => asPlain(item)['name']))
-  const own = [MODELS_VOLUME, ...(subject.settings.caBundle === undefined ? [] : ['ca-bundle'])]
-  const paths = new Set<unknown>()
+  const own = ownVolumes(subject)
+  const paths = new Set<unknown>(subject.settings.caBundle === undefined ? [] : [CA_PATH])
   return listed(subject, 'volumeMounts').flatMap(({ item, at, from }) => {
     const { name, mountPath } = asPlain(item)
     const isKnown = paths.has(mountPath)

@@ -1,21 +1,31 @@
 import { type ArksModel, type Plain, parseArksModel } from '../crds/arksmodel.ts'
-import { KIND } from '../crds/names.ts'
+import { GENERATED_FROM, KIND } from '../crds/names.ts'
 import { type Place, placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
+import { canonical } from './canonical.ts'
 import { type Config, parseConfig, type Settings } from './config.ts'
 import { cut } from './cut.ts'
-import { canonical } from './digest.ts'
 import { collisions, type Expansion, expand } from './expand.ts'
-import { type Finding, fileOf, finding, objectRef, type Spot } from './finding.ts'
-import { type Gathered, type GatheredInput, gather, type Input, type Item, type Unread } from './gather.ts'
+import { type Finding, finding, objectRef, type Spot } from './finding.ts'
+import {
+  type Gathered,
+  type GatheredInput,
+  gather,
+  type Input,
+  type Item,
+  type Located,
+  spotOf,
+  type Unread,
+} from './gather.ts'
 import type { Manifest } from './manifest.ts'
 import { asPlain, isPlain, withoutNulls } from './merge.ts'
 import { type Node, toJson } from './node.ts'
 import { Places } from './place.ts'
 import { read } from './read.ts'
-import { currentName, digests, isRenamed, references } from './references.ts'
+import { allNames, currentName, digests, isRenamed, references } from './references.ts'
 import { draft, refusals } from './refusals.ts'
 import { sealed } from './seal.ts'
+import { settingsAmong, unnamedSettings } from './settings.ts'
 import { checked, stamp, stamped, stampOf } from './stamp.ts'
 import { type Change, type Changes, resourceList, stream, withResults } from './write.ts'
 
@@ -30,6 +40,8 @@ export interface Outcome {
   readonly stdout: string
   /** None: all went well. */
   readonly findings: readonly Finding[]
+  /** What a user may not expect and is no problem. */
+  readonly notes: readonly Finding[]
 }
 
 /** Text in, text out: the whole function without a process. */
@@ -38,13 +50,15 @@ export async function run(inputs: readonly Input[], options: Options): Promise<O
   const config = await configOf(gathered, options)
   const isRead = gathered.findings.every(({ object }) => object !== undefined)
   const list = inputs.length === 1 && isRead ? gathered.inputs[0] : undefined
-  const failed = (findings: readonly Finding[]): Outcome => ({ stdout: returned(list, findings), findings })
+  const failed = (findings: readonly Finding[]): Outcome => ({ stdout: returned(list, findings), findings, notes: [] })
   const configured = config.ok ? [] : config.findings
   const early = [...gathered.findings, ...misplacedLists(inputs, gathered), ...nothing(inputs, gathered), ...configured]
   const isSeal = config.ok && config.value.kind === 'seal'
   if (!config.ok || early.length > 0) return failed([...early, ...(isSeal ? [] : findingsOf(modelsOf(gathered)))])
   const changes = config.value.kind === 'seal' ? sealed(gathered) : await expanded(gathered, config.value.settings)
-  return changes.ok ? { stdout: written(gathered, changes), findings: [] } : failed(changes.findings)
+  return changes.ok
+    ? { stdout: written(gathered, changes), findings: [], notes: changes.notes }
+    : failed(changes.findings)
 }
 
 /**
@@ -55,7 +69,12 @@ const returned = (input: GatheredInput | undefined, findings: readonly Finding[]
   input?.list === undefined ? '' : withResults(input, findings)
 
 export type Changed =
-  | { readonly ok: true; readonly changes: Changes; readonly more: readonly Plain[] }
+  | {
+      readonly ok: true
+      readonly changes: Changes
+      readonly more: readonly Plain[]
+      readonly notes: readonly Finding[]
+    }
   | { readonly ok: false; readonly findings: readonly Finding[] }
 
 function written({ inputs }: Gathered, { changes, more }: Extract<Changed, { ok: true }>): string {
@@ -100,30 +119,6 @@ async function configOf(gathered: Gathered, options: Options): Promise<Configure
   return checkedConfig(first.object, first)
 }
 
-/**
- * Settings that travel among the objects, so that overlays can patch them: all those of a stream. In a list the files
- * of a kpt package, and what is marked as local, stay what they are.
- */
-function settingsAmong({ inputs, configs }: Gathered): readonly Item[] {
-  if (inputs[0]?.list === undefined) return configs
-  return configs.filter(({ object }) => object['kind'] === SETTINGS && fileOf(object) === undefined && !isLocal(object))
-}
-
-/** Settings in a kpt package that nobody hands to the function: without a word, all models would be made without them. */
-function unnamedSettings({ inputs, configs, models, functionConfig }: Gathered): readonly Finding[] {
-  const given = Object.keys(asPlain(functionConfig?.['data'])).length > 0 || functionConfig?.['kind'] === SETTINGS
-  if (inputs[0]?.list === undefined || models.length === 0 || given) return []
-  const message = 'must be named as `configPath` in the Kptfile or after --fn-config: its settings would be left out'
-  return configs
-    .filter(({ object }) => object['kind'] === SETTINGS && fileOf(object) !== undefined && isPlain(object['spec']))
-    .map((item) => finding(spotOf(item), { path: '', message }))
-}
-
-const SETTINGS = 'ExpandArksModels'
-
-const isLocal = (object: Plain): boolean =>
-  asPlain(asPlain(object['metadata'])['annotations'])['config.kubernetes.io/local-config'] === 'true'
-
 async function configFile({ name, text }: Input, other: Item | undefined): Promise<Configured> {
   const unreadable = (message: string, at?: number): Configured => ({
     ok: false,
@@ -156,11 +151,14 @@ function checkedConfig(object: Plain | undefined, item: Item | undefined, file?:
 }
 
 async function expanded(gathered: Gathered, settings: Settings): Promise<Changed> {
-  const read = withRefusals(modelsOf(gathered), settings)
-  const passed = read.flatMap(({ item, model, problems }) =>
+  const renamed = await renamedObjects(gathered)
+  const current = modelsOf(gathered).map((each) =>
+    each.model === undefined ? each : { ...each, model: withCurrentNames(each.item.object, each.model, renamed) },
+  )
+  const read = withRefusals(current, settings)
+  const pairs = read.flatMap(({ item, model, problems }) =>
     model === undefined || problems.length > 0 ? [] : [{ item, model }],
   )
-  const pairs = withCurrentTokens(passed, await renamedSecrets(gathered))
   const items = new Map(pairs.map(({ model, item }) => [model, item]))
   const suffixed = gathered.suffixed.map(({ object }) => object)
   const digestsOf = (model: ArksModel, job: Manifest): readonly string[] =>
@@ -170,9 +168,6 @@ async function expanded(gathered: Gathered, settings: Settings): Promise<Changed
   const findings = [...findingsOf(read), ...(await namesakes(made, gathered.others))]
   return findings.length > 0 ? { ok: false, findings } : changed(gathered, made)
 }
-
-/** A model of the stream or list, or the one that a generator handed in as its config. */
-type Located = Pick<Item, 'object'> & Partial<Item>
 
 interface ReadModel {
   readonly item: Located
@@ -196,8 +191,8 @@ function modelsOf(gathered: Gathered): readonly ReadModel[] {
   return items.map((item) => {
     if (room(item.object, MAX_TEXT) < 0) return { item, model: undefined, problems: [{ path: '', message: TOO_LARGE }] }
     const parsed = parseArksModel(item.object)
-    const invalid = parsed.ok ? [] : parsed.problems.map((each) => nameless(item.object, each))
-    const problems = [...invalid, ...unknownTo(invalid, withoutClaim(item.object))]
+    const invalid = parsed.ok ? [] : parsed.problems.map((each) => clearer(item.object, each))
+    const problems = [...invalid, ...unknownTo(invalid, [...withoutClaim(item.object), ...tokenAsText(item.object)])]
     return {
       item,
       model: parsed.ok ? parsed.value : undefined,
@@ -257,36 +252,53 @@ const outer = (path: string): readonly string[] =>
   [...path.matchAll(/^|[.[]|$/g)].map(({ index }) => path.slice(0, index))
 
 /** Read only where a name can have changed: these stay text otherwise. */
-async function renamedSecrets({ inputs, models }: Gathered): Promise<readonly Plain[]> {
+async function renamedObjects({ inputs, models }: Gathered): Promise<readonly Plain[]> {
   const [first] = inputs
   if (first?.list === undefined || !models.some(({ object }) => isRenamed(object))) return []
   const { text } = first.input
-  const secrets: Plain[] = []
+  const renamed: Plain[] = []
   for (const { kind, start, body, end } of first.slots) {
-    if (kind !== 'Secret' || !text.slice(start, end).includes('previousNames')) continue
+    const isMeant = kind === 'Secret' || kind === 'PersistentVolumeClaim'
+    if (!isMeant || !text.slice(start, end).includes('previousNames')) continue
     const found = await read(text, body, end)
-    if (found.kind === 'node') secrets.push(objectIn(found.node))
+    if (found.kind === 'node') renamed.push(objectIn(found.node))
   }
-  return secrets
+  return renamed
 }
 
-/** As a pipe behind the whole build gets them: the Job's hash is the same wherever the function is attached. */
-const withCurrentTokens = (pairs: readonly Pair[], renamed: readonly Plain[]): readonly Pair[] =>
-  pairs.map(({ item, model }) => {
-    const { source } = model
-    if (source.kind === 'volume' || source.token === undefined) return { item, model }
-    const secretName = currentName(item.object, { kind: 'Secret', name: source.token.secretName }, renamed)
-    return { item, model: { ...model, source: { ...source, token: { ...source.token, secretName } } } }
-  })
+/** As a pipe behind the whole build gets them: claim and Job are the same wherever the function is attached. */
+function withCurrentNames(object: Plain, model: ArksModel, renamed: readonly Plain[]): ArksModel {
+  if (renamed.length === 0) return model
+  const current = (kind: 'Secret' | 'PersistentVolumeClaim', name: string): string =>
+    currentName(object, { kind, name }, renamed)
+  const { source } = model
+  const storage = { ...model.storage, claimName: current('PersistentVolumeClaim', model.storage.claimName) }
+  if (source.kind === 'volume' || source.token === undefined) return { ...model, storage }
+  const token = { ...source.token, secretName: current('Secret', source.token.secretName) }
+  return { ...model, storage, source: { ...source, token } }
+}
 
 const isSameObject = (a: Plain, b: Plain): boolean => {
   const [left, right] = [objectRef(a), objectRef(b)]
   return left.name === right.name && left.namespace === right.namespace
 }
 
-function nameless(object: Plain, { path, message }: Problem): Problem {
+function clearer(object: Plain, { path, message }: Problem): Problem {
+  const { huggingface } = asPlain(asPlain(object['spec'])['source'])
+  if (path === 'spec.source' && huggingface === null)
+    return { path: 'spec.source.huggingface', message: 'must not be null: write {} for a public model' }
   const isGenerated = path === 'metadata.name' && asPlain(object['metadata'])['generateName'] !== undefined
   return { path, message: isGenerated ? `${message}: nothing can refer to a name from \`generateName\`` : message }
+}
+
+/** kustomize and kpt compare what comes back with what they sent, and stop where one is text and the other a map. */
+function tokenAsText(object: Plain): readonly Problem[] {
+  const annotations = asPlain(asPlain(object['metadata'])['annotations'])
+  const { tokenSecretRef } = asPlain(asPlain(asPlain(object['spec'])['source'])['huggingface'])
+  const isNumbered = Object.keys(annotations).some((key) => /config\.(?:k8s|kubernetes)\.io\/id$/.test(key))
+  if (typeof tokenSecretRef !== 'string' || !isNumbered) return []
+  const message = 'must be a map such as {name: hf-token}: text is understood in a pipe alone, not in kustomize and kpt'
+  return [{ path: 'spec.source.huggingface.tokenSecretRef', message }]
 }
 
 /** The CRD lets it pass, since upstream's does, but it cannot become a Job. */
@@ -313,14 +325,6 @@ function nulls({ spec }: Plain): readonly Problem[] {
   return found
     .map((place) => ({ path: placeText(place), message: 'must not be null: leave the field out' }))
     .filter(({ path }) => path !== 'spec.storage.pvc.name')
-}
-
-/** An object without a name is found by its document. */
-export function spotOf({ object, input, slot }: Located): Spot {
-  const spot = { object: objectRef(object), file: input?.input.name ?? fileOf(object) }
-  const { name } = asPlain(object['metadata'])
-  const isNamed = typeof name === 'string' && name !== ''
-  return isNamed || slot?.place !== 'document' ? spot : { ...spot, document: slot.document }
 }
 
 /** Somebody else's object under a name that we are about to use would be overwritten by the one applied last. */
@@ -372,7 +376,28 @@ async function changed(gathered: Gathered, models: readonly Made[]): Promise<Cha
     if (isItem(item)) changes.set(item.slot, { drop: false, before, edits: await stampEdits(item, model, job) })
     else more.push(...before)
   }
-  return { ok: true, changes, more }
+  const notes = orphans(gathered).map((item) =>
+    finding(spotOf(item), { path: '', message: 'dropped: the model that it was made from is not in the input' }),
+  )
+  const isLeft = more.length > 0 || gathered.inputs.some(({ slots }) => slots.some((slot) => remains(slot, changes)))
+  return isLeft || notes.length === 0 || gathered.inputs[0]?.list !== undefined
+    ? { ok: true, changes, more, notes }
+    : { ok: false, findings: [finding({}, { path: '', message: NOTHING_LEFT })] }
+}
+
+const NOTHING_LEFT = 'must hold the models that these objects were made from: without them nothing is left'
+
+const remains = (slot: Item['slot'], changes: Changes): boolean => slot.kind !== '' && changes.get(slot)?.drop !== true
+
+/** Made from models that are not there: of a model that was removed, or copies that carry its marker. */
+function orphans({ generated, models }: Gathered): readonly Item[] {
+  const names = new Set(models.flatMap(({ object }) => allNames(object)))
+  return generated.filter(({ object }) => {
+    const marker = asPlain(asPlain(object['metadata'])['annotations'])[GENERATED_FROM]
+    return !String(marker)
+      .split(',')
+      .some((source) => names.has(source.slice(source.lastIndexOf('/') + 1)))
+  })
 }
 
 const isItem = (item: Located): item is Item =>

@@ -1,13 +1,14 @@
-import { type Plain, parseArksModel } from '../crds/arksmodel.ts'
-import { HASH_LABEL, RELOAD, WORKER_CONTAINER, WORKER_JOB } from '../crds/names.ts'
+import type { Plain } from '../crds/arksmodel.ts'
+import { HASH_LABEL, RELOAD, WORKER_JOB } from '../crds/names.ts'
+import { changedBehind } from './behind.ts'
 import { type Edit, setEntry } from './edit.ts'
-import { type Finding, fileOf, finding, objectRef } from './finding.ts'
-import type { Gathered, Item } from './gather.ts'
-import { loaderArgs } from './job.ts'
+import { type Finding, finding, objectRef } from './finding.ts'
+import { type Gathered, type Item, spotOf } from './gather.ts'
 import { asPlain, withoutNulls } from './merge.ts'
 import { mapAt } from './node.ts'
 import { digests, references } from './references.ts'
 import type { Changed } from './run.ts'
+import { unusedSettings } from './settings.ts'
 import { annotation } from './stamp.ts'
 import { workerHash } from './worker-hash.ts'
 import type { Change } from './write.ts'
@@ -22,12 +23,19 @@ export function sealed(gathered: Gathered): Changed {
     .filter(isUnexpanded)
     .map((model) => missing(model, `metadata.annotations["${WORKER_JOB}"]`, 'expand the model first'))
   const suffixed = gathered.suffixed.map(({ object }) => object)
-  for (const job of gathered.generated.filter(({ object }) => object['kind'] === 'Job')) {
+  const [jobs, claims] = ['Job', 'PersistentVolumeClaim'].map((kind) =>
+    gathered.generated.filter(({ object }) => object['kind'] === kind),
+  )
+  const rendered = (claims ?? []).map(({ object }) => object)
+  const unworked = new Set(gathered.models.filter(({ object }) => annotationOf(object, WORKER_JOB) !== undefined))
+  for (const job of jobs ?? []) {
     const old = hashOf(job.object)
     const models = gathered.models.filter((model) => isWorkerOf(job.object, model.object))
-    findings.push(
-      ...models.filter((model) => !isLoadedBy(job.object, model.object)).map((model) => changedBehind(model, job)),
-    )
+    for (const model of models) {
+      unworked.delete(model)
+      const problems = changedBehind(model.object, job.object, rendered)
+      findings.push(...problems.map((problem) => finding(spotOf(model), problem)))
+    }
     const hash = hashNow(job.object, models, suffixed)
     if (old === undefined) findings.push(missing(job, `metadata.labels["${HASH_LABEL}"]`, 'it is a part of the name'))
     if (old === undefined || hash === old) continue
@@ -37,48 +45,26 @@ export function sealed(gathered: Gathered): Changed {
       changes.set(model.slot, { drop: false, before: [], edits: annotation(model, WORKER_JOB, name) })
     }
   }
-  return findings.length > 0 ? { ok: false, findings } : { ok: true, changes, more: [] }
+  findings.push(...[...unworked].map(workerless), ...unusedSettings(gathered))
+  return findings.length > 0 ? { ok: false, findings } : { ok: true, changes, more: [], notes: [] }
 }
 
-/** Whether the Job was told what the model says now. A patch of the Job may have told it more, of other things. */
-function isLoadedBy(job: Plain, model: Plain): boolean {
-  const parsed = parseArksModel(model)
-  if (!parsed.ok || parsed.value.source.kind === 'volume') return false
-  const wanted = loaderArgs(parsed.value, parsed.value.source)
-  const containers = asPlain(asPlain(asPlain(job['spec'])['template'])['spec'])['containers']
-  const worker = items(containers).find((each) => asPlain(each)['name'] === WORKER_CONTAINER)
-  const args = items(asPlain(worker)['args'])
-  const more = args.slice(wanted.length)
-  return (
-    wanted.every((word, index) => args[index] === word) && !more.some((word) => WHAT_TO_LOAD.includes(String(word)))
-  )
-}
+const missing = (item: Item, path: string, why: string): Finding =>
+  finding(spotOf(item), { path, message: `must be present: ${why}` })
 
-const WHAT_TO_LOAD = ['--to', '--revision', '--include', '--exclude']
-
-const items = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
-
-/** kustomize runs Components before the patches beside them: such a patch reaches the model and not its Job. */
-const changedBehind = ({ object, input }: Item, job: Item): Finding =>
-  finding(
-    { object: objectRef(object), file: input.input.name ?? fileOf(object) },
-    {
-      path: 'spec',
-      message: `must not be changed behind the function: the Job "${objectRef(job.object).name}" still loads what it was; patch models below the function`,
-    },
-  )
-
-const missing = ({ object, input }: Item, path: string, why: string): Finding =>
-  finding(
-    { object: objectRef(object), file: input.input.name ?? fileOf(object) },
-    { path, message: `must be present: ${why}` },
-  )
+const workerless = (model: Item): Finding =>
+  finding(spotOf(model), {
+    path: `metadata.annotations["${WORKER_JOB}"]`,
+    message: `must name a Job of the input, got "${annotationOf(model.object, WORKER_JOB)}"`,
+  })
 
 const isUnexpanded = ({ object }: Item): boolean =>
   asPlain(object['spec'])['source'] !== undefined && annotationOf(object, WORKER_JOB) === undefined
 
 function hashNow(job: Plain, models: readonly Item[], suffixed: readonly Plain[]): string {
-  const reload = models.map(({ object }) => annotationOf(object, RELOAD)).find((value) => value !== undefined)
+  // Without its model in the input, the Job itself knows what the model said.
+  const sources = models.length === 0 ? [job] : models.map(({ object }) => object)
+  const reload = sources.map((object) => annotationOf(object, RELOAD)).find((value) => value !== undefined)
   const spec = withoutNulls(asPlain(job['spec']))
   return workerHash({ spec, reload, digests: digests(job, references(spec), suffixed) })
 }

@@ -1,5 +1,6 @@
 import type { Plain } from '../crds/arksmodel.ts'
-import { canonical, sha256 } from './digest.ts'
+import { canonical } from './canonical.ts'
+import { sha256 } from './digest.ts'
 
 /** What the API server lets change on a Job that exists (ValidateJobSpecUpdate): not part of the name. */
 const MUTABLE = new Set(['activeDeadlineSeconds', 'backoffLimit', 'parallelism', 'suspend', 'ttlSecondsAfterFinished'])

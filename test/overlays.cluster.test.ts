@@ -85,6 +85,13 @@ const CASES: Readonly<Record<string, Case>> = {
     newJob: true,
     layouts: UNSEALED,
   },
+  'a rotated pull secret': {
+    why: 'it is in the template too',
+    before: { model: { pull: 'hf-token' }, above: token('one') },
+    after: { model: { pull: 'hf-token' }, above: token('two') },
+    newJob: true,
+    layouts: UNSEALED,
+  },
   'a rotated token under a prefix, sealed': {
     why: 'the seal counts the contents too',
     before: { model: { token: 'hf-token' }, above: `${token('one')}namePrefix: a-\n` },

@@ -22,6 +22,7 @@ const prefixed = (prefix: string): Plain => ({
 describe('references', (test) => {
   test('are found wherever a pod names a Secret or a ConfigMap', () => {
     const pod = {
+      imagePullSecrets: [{ name: 's5' }],
       containers: [
         {
           env: [
@@ -47,6 +48,7 @@ describe('references', (test) => {
       'Secret s2',
       'Secret s3',
       'Secret s4',
+      'Secret s5',
     ])
   })
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { references } from '../fn/references.ts'
 import { configMap, EXPAND, kptfile, kustomization, model } from './data/manifests.ts'
 import { describe, leftOut } from './harness.ts'
 import { at, nameOf, objects, ofKind, title } from './objects.ts'
@@ -16,7 +17,7 @@ import { contents, scratch, write } from './scratch.ts'
 
 const MANY = 1000
 const BYSTANDERS = Array.from({ length: MANY }, (_, index) => configMap(index)).join('---\n')
-const PREFIX_NAMES = 'configurations: [names.yaml]\n'
+const REFERENCES = readFileSync('kustomize/fn/references/references.yaml', 'utf8')
 const NAMES = readFileSync('kustomize/fn/names/names.yaml', 'utf8')
 const TRANSFORM = kustomization('resources: [model.yaml]\ntransformers: [expand.yaml]\n')
 
@@ -125,9 +126,9 @@ else {
         {
           ...LAYERS,
           'lower/kustomization.yaml': kustomization(
-            `resources: [../base]\ncomponents: [../fn]\n${PREFIX_NAMES}namePrefix: team-\n`,
+            `resources: [../base]\ncomponents: [../fn]\nconfigurations: [references.yaml]\nnamePrefix: team-\n`,
           ),
-          'lower/names.yaml': NAMES,
+          'lower/references.yaml': REFERENCES,
           'upper/kustomization.yaml': kustomization('resources: [../lower]\ncomponents: [../fn]\n'),
         },
         'upper',
@@ -143,8 +144,9 @@ else {
     test('T13: two tenants, each with its function and its generated Secret', () => {
       const tenant = (team: string): Readonly<Record<string, string>> => ({
         [`${team}/kustomization.yaml`]: kustomization(
-          `resources: [../base]\nsecretGenerator:\n- name: hf-token\n  literals: [HF_TOKEN=${team}]\n${PREFIX_NAMES}namePrefix: ${team}-\ntransformers: [../expand]\n`,
+          `resources: [../base]\nsecretGenerator:\n- name: hf-token\n  literals: [HF_TOKEN=${team}]\nconfigurations: [references.yaml, names.yaml]\nnamePrefix: ${team}-\ntransformers: [../expand]\n`,
         ),
+        [`${team}/references.yaml`]: REFERENCES,
         [`${team}/names.yaml`]: NAMES,
       })
       const output = built({
@@ -173,6 +175,99 @@ else {
           `${team}-weights`,
         )
       }
+    })
+
+    test('a claim that exists already keeps its name under a prefix, in the model and in the Job', () => {
+      const output = built({
+        ...LAYERS,
+        'base/model.yaml': model({ claim: 'theirs' }).replace(/ {6}spec:[\s\S]*/, ''),
+        'kustomization.yaml': kustomization(
+          'resources: [base]\ncomponents: [fn]\nconfigurations: [references.yaml]\nnamePrefix: team-\n',
+        ),
+        'references.yaml': REFERENCES,
+      })
+      const [stamped] = ofKind(objects(output), 'ArksModel')
+      assert.equal([at(stamped, 'spec', 'storage', 'pvc', 'name'), claimOf(output)], ['theirs', 'theirs'])
+    })
+
+    test('a long name leaves room for a prefix in its label', () => {
+      const name = 'm'.repeat(60)
+      const output = built({
+        ...LAYERS,
+        'base/model.yaml': model({ name }),
+        'kustomization.yaml': kustomization(
+          'resources: [base]\ncomponents: [fn]\nconfigurations: [references.yaml]\nnamePrefix: team-\n',
+        ),
+        'references.yaml': REFERENCES,
+      })
+      const [job] = ofKind(objects(output), 'Job')
+      assert.is(at(job, 'spec', 'template', 'metadata', 'annotations', 'arks.ai/model'), `team-${name}`)
+      for (const labels of [at(job, 'metadata', 'labels'), at(job, 'spec', 'template', 'metadata', 'labels')])
+        assert.ok(String(at(labels, 'arks.ai/model')).length <= 63)
+    })
+
+    const GENERATED = `generatorOptions: {disableNameSuffixHash: false}
+secretGenerator:
+- {name: sec, literals: [a=b]}
+configMapGenerator:
+- {name: cm, literals: [a=b]}
+- {name: ca, literals: [ca.crt=x]}
+`
+    const REFERRING = `${model({ token: 'sec', pull: 'sec' })}  instanceSpec:
+    serviceAccountName: sa
+    env:
+    - {name: X, valueFrom: {secretKeyRef: {name: sec, key: a}}}
+    - {name: Y, valueFrom: {configMapKeyRef: {name: cm, key: a}}}
+    volumes:
+    - {name: s, secret: {secretName: sec}}
+    - {name: c, configMap: {name: cm}}
+    - {name: p, projected: {sources: [{secret: {name: sec}}, {configMap: {name: cm}}]}}
+    initContainers:
+    - name: i
+      image: i
+      env:
+      - {name: X, valueFrom: {secretKeyRef: {name: sec, key: a}}}
+      envFrom: [{secretRef: {name: sec}}, {configMapRef: {name: cm}}]
+`
+    test('every name that a model refers to follows, in kustomize and in a pipe', () => {
+      const files = {
+        ...LAYERS,
+        'base/model.yaml': REFERRING,
+        'base/kustomization.yaml': kustomization('resources: [model.yaml, settings.yaml, sa.yaml]\n'),
+        'base/sa.yaml': 'apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: sa\n',
+        'base/settings.yaml':
+          'apiVersion: fn.arks.ai/v1alpha1\nkind: ExpandArksModels\nmetadata: {name: s}\nspec: {caBundle: {configMapName: ca}, imagePullSecrets: [{name: sec}]}\n',
+        'references.yaml': REFERENCES,
+        'names.yaml': NAMES,
+      }
+      const prefixed = (lines: string): string =>
+        kustomization(`resources: [base]\n${GENERATED}namePrefix: p-\n${lines}`)
+      const inside = built({
+        ...files,
+        'kustomization.yaml': prefixed('components: [fn]\nconfigurations: [references.yaml]\n'),
+      })
+      const piped = expanded(
+        built({ ...files, 'kustomization.yaml': prefixed('configurations: [references.yaml, names.yaml]\n') }),
+      )
+      for (const output of [inside, piped]) {
+        const [job] = ofKind(objects(output), 'Job')
+        const there = objects(output).map(nameOf)
+        const named = references(at(job, 'spec')).map(({ name }) => name)
+        assert.is(named.length, 12)
+        for (const name of [...named, String(at(job, 'spec', 'template', 'spec', 'serviceAccountName'))])
+          assert.ok(there.includes(name), `${name} is one of ${there}`)
+      }
+    })
+
+    test('a token that is named as text is refused: kustomize takes no map for it', () => {
+      const folder = scratch({
+        'kustomization.yaml': TRANSFORM,
+        'model.yaml': model({ token: 'hf-token' }).replace(/:\n +name: hf-token/, ': hf-token'),
+        'expand.yaml': EXPAND,
+      })
+      const { status, stderr } = build(folder)
+      assert.is(status, 1)
+      assert.match(stderr, 'spec.source.huggingface.tokenSecretRef: must be a map such as {name: hf-token}')
     })
 
     test('T14: a namespace that YAML 1.1 takes for a truth value stays text', () => {

@@ -7,6 +7,8 @@ export interface ModelText {
   readonly claim?: string
   readonly namespace?: string
   readonly token?: string
+  /** A Secret to pull the image with. */
+  readonly pull?: string
   readonly annotations?: string
 }
 
@@ -18,6 +20,7 @@ export const model = ({
   claim,
   namespace,
   token,
+  pull,
   annotations,
 }: ModelText = {}): string => `apiVersion: arks.ai/v1
 kind: ArksModel
@@ -27,7 +30,9 @@ ${namespace === undefined ? '' : `  namespace: "${namespace}"\n`}${
   annotations === undefined ? '' : `  annotations:\n    ${annotations}\n`
 }spec:
   model: ${id}
-  source:
+${pull === undefined ? '' : `  imagePullSecrets:
+  - name: ${pull}
+`}  source:
     huggingface:${token === undefined ? ' {}' : `\n      tokenSecretRef:\n        name: ${token}`}
   storage:
     pvc:

@@ -1,0 +1,88 @@
+import { type ArksModel, type Plain, parseArksModel } from '../crds/arksmodel.ts'
+import { MODEL_LABEL, MODELS_VOLUME, WORKER_CONTAINER } from '../crds/names.ts'
+import type { Problem } from '../crds/problems.ts'
+import { canonical } from './canonical.ts'
+import { objectRef } from './finding.ts'
+import { loaderArgs } from './job.ts'
+import { asPlain, withoutNulls } from './merge.ts'
+import { isNamed, isRenamed } from './references.ts'
+
+/**
+ * What a model says now and its Job or claim does not. kustomize runs Components before the patches beside them: such
+ * a patch reaches the model and nothing that was made from it. `claims` are the generated ones.
+ */
+export function changedBehind(model: Plain, job: Plain, claims: readonly Plain[]): readonly Problem[] {
+  const parsed = parseArksModel(model)
+  if (!parsed.ok) return parsed.problems
+  const { value } = parsed
+  if (value.source.kind === 'volume') return [behind('spec.source', 'loads the model', job)]
+  const pod = asPlain(asPlain(job['spec'])['template'])
+  const spec = asPlain(pod['spec'])
+  const worker = asPlain(named(spec['containers'], WORKER_CONTAINER))
+  const mounted = asPlain(asPlain(named(spec['volumes'], MODELS_VOLUME))['persistentVolumeClaim'])['claimName']
+  const called = asPlain(asPlain(pod['metadata'])['annotations'])[MODEL_LABEL]
+  const { claimName } = value.storage
+  const claim = claims.find((each) => isBeside(each, model) && isNamed(each, claimName))
+  const isMounted = mounted === claimName || (claim !== undefined && isNamed(claim, String(mounted)))
+  return [
+    ...(typeof called === 'string' && value.name.includes(called)
+      ? []
+      : [behind('metadata.name', `calls it "${called}"`, job)]),
+    ...(isTold(worker, value, value.source) ? [] : [behind('spec', 'still loads what it was', job)]),
+    ...(isMounted ? [] : [behind('spec.storage.pvc.name', `mounts "${mounted}"`, job)]),
+    ...claimSpec(value, claim),
+    ...token(worker, value.source, isRenamed(model), job),
+    ...endpoint(worker, value.source, job),
+  ]
+}
+
+type HuggingFace = Extract<ArksModel['source'], { kind: 'huggingface' }>
+
+const BELOW = 'patch models below the function'
+
+const behind = (path: string, does: string, job: Plain): Problem => ({
+  path,
+  message: `must not be changed behind the function: the Job "${objectRef(job).name}" ${does}; ${BELOW}`,
+})
+
+/** A patch of the Job may have told the loader more, of other things. */
+function isTold(worker: Plain, model: ArksModel, source: HuggingFace): boolean {
+  const args = items(worker['args'])
+  const wanted = loaderArgs(model, source)
+  const more = args.slice(wanted.length)
+  return (
+    wanted.every((word, index) => args[index] === word) && !more.some((word) => WHAT_TO_LOAD.includes(String(word)))
+  )
+}
+
+const WHAT_TO_LOAD = ['--to', '--revision', '--include', '--exclude']
+
+function claimSpec({ storage }: ArksModel, claim: Plain | undefined): readonly Problem[] {
+  if (storage.claimSpec === undefined || claim === undefined) return []
+  if (canonical(withoutNulls(storage.claimSpec)) === canonical(withoutNulls(asPlain(claim['spec'])))) return []
+  const message = `must equal the spec of the claim "${objectRef(claim).name}", which was made from it; ${BELOW}`
+  return [{ path: 'spec.storage.pvc.spec', message }]
+}
+
+/** Inside kustomize names are not yet what they will be: there only the key is compared. */
+function token(worker: Plain, source: HuggingFace, isRenamed: boolean, job: Plain): readonly Problem[] {
+  const variable = asPlain(named(worker['env'], 'HF_TOKEN'))
+  const { name, key } = asPlain(asPlain(variable['valueFrom'])['secretKeyRef'])
+  const isSame = key === source.token?.key && (isRenamed || name === source.token?.secretName)
+  return isSame ? [] : [behind('spec.source.huggingface.tokenSecretRef', 'reads another token', job)]
+}
+
+/** The one of a model that names none may come from the settings. */
+function endpoint(worker: Plain, { endpoint }: HuggingFace, job: Plain): readonly Problem[] {
+  const { value } = asPlain(named(worker['env'], 'HF_ENDPOINT'))
+  return endpoint === undefined || endpoint === value
+    ? []
+    : [behind('spec.source.huggingface.endpoint', 'loads from elsewhere', job)]
+}
+
+const isBeside = (a: Plain, b: Plain): boolean =>
+  (objectRef(a).namespace ?? 'default') === (objectRef(b).namespace ?? 'default')
+
+const named = (list: unknown, name: string): unknown => items(list).find((each) => asPlain(each)['name'] === name)
+
+const items = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
