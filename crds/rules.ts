@@ -13,7 +13,7 @@ export interface Rule {
   readonly holds: (self: unknown) => boolean
 }
 
-const ACCESS_MODES: readonly string[] = ['ReadWriteOnce', 'ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOncePod']
+export const ACCESS_MODES: readonly string[] = ['ReadWriteOnce', 'ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOncePod']
 const EFFECTS: readonly string[] = ['NoSchedule', 'PreferNoSchedule', 'NoExecute']
 /** Lt and Gt behind a feature gate of the server. */
 const OPERATORS: readonly string[] = ['Exists', 'Equal', 'Lt', 'Gt']
@@ -225,10 +225,12 @@ function hubId(id: string): boolean {
   return shape.test(id) && !id.includes('--') && !id.includes('..') && !id.endsWith('.git')
 }
 
-const subdomain = (name: string): boolean =>
+/** A name of at most 253 characters, as most objects have. */
+export const subdomain = (name: string): boolean =>
   name.length <= 253 && /^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(name)
 
-const label = (name: string): boolean => name.length <= 63 && /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name)
+/** A name of at most 63 characters, as namespaces and containers have. */
+export const label = (name: string): boolean => name.length <= 63 && /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name)
 
 function labelRules(scope: string): readonly Rule[] {
   return [

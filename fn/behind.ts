@@ -4,7 +4,8 @@ import type { Problem } from '../crds/problems.ts'
 import { canonical } from './canonical.ts'
 import { objectRef } from './finding.ts'
 import { loaderArgs } from './job.ts'
-import { asPlain, withoutNulls } from './merge.ts'
+import { asList, asPlain, withoutNulls } from './merge.ts'
+import { annotationOf, namespaceOf } from './metadata.ts'
 import { isNamed, isRenamed } from './references.ts'
 
 /**
@@ -20,12 +21,12 @@ export function changedBehind(model: Plain, job: Plain, claims: readonly Plain[]
   const spec = asPlain(pod['spec'])
   const worker = asPlain(named(spec['containers'], WORKER_CONTAINER))
   const mounted = asPlain(asPlain(named(spec['volumes'], MODELS_VOLUME))['persistentVolumeClaim'])['claimName']
-  const called = asPlain(asPlain(pod['metadata'])['annotations'])[MODEL_LABEL]
+  const called = annotationOf(pod, MODEL_LABEL)
   const { claimName } = value.storage
-  const claim = claims.find((each) => isBeside(each, model) && isNamed(each, claimName))
+  const claim = claims.find((each) => namespaceOf(each) === namespaceOf(model) && isNamed(each, claimName))
   const isMounted = mounted === claimName || (claim !== undefined && isNamed(claim, String(mounted)))
   return [
-    ...(typeof called === 'string' && value.name.includes(called)
+    ...(called !== undefined && value.name.includes(called)
       ? []
       : [behind('metadata.name', `calls it "${called}"`, job)]),
     ...(isTold(worker, value, value.source) ? [] : [behind('spec', 'still loads what it was', job)]),
@@ -47,7 +48,7 @@ const behind = (path: string, does: string, job: Plain): Problem => ({
 
 /** A patch of the Job may have told the loader more, of other things. */
 function isTold(worker: Plain, model: ArksModel, source: HuggingFace): boolean {
-  const args = items(worker['args'])
+  const args = asList(worker['args'])
   const wanted = loaderArgs(model, source)
   const more = args.slice(wanted.length)
   return (
@@ -80,9 +81,4 @@ function endpoint(worker: Plain, { endpoint }: HuggingFace, job: Plain): readonl
     : [behind('spec.source.huggingface.endpoint', 'loads from elsewhere', job)]
 }
 
-const isBeside = (a: Plain, b: Plain): boolean =>
-  (objectRef(a).namespace ?? 'default') === (objectRef(b).namespace ?? 'default')
-
-const named = (list: unknown, name: string): unknown => items(list).find((each) => asPlain(each)['name'] === name)
-
-const items = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
+const named = (list: unknown, name: string): unknown => asList(list).find((each) => asPlain(each)['name'] === name)

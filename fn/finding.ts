@@ -3,6 +3,7 @@ import type { Plain } from '../crds/arksmodel.ts'
 import type { Problem } from '../crds/problems.ts'
 import { withoutTokens } from '../crds/wording.ts'
 import { asPlain } from './merge.ts'
+import { annotationsOf } from './metadata.ts'
 
 /** A problem of the user's, with the place that it is about. */
 export interface Finding extends Problem {
@@ -102,7 +103,7 @@ export function objectRef(object: Plain): ObjectRef {
 }
 
 export function fileOf(object: Plain): string | undefined {
-  const annotations = asPlain(asPlain(object['metadata'])['annotations'])
+  const annotations = annotationsOf(object)
   return text(PATH_ANNOTATIONS.map((key) => annotations[key]).find((path) => path !== undefined))
 }
 

@@ -13,7 +13,8 @@ import {
 } from './cut.ts'
 import { type Finding, fileOf, finding, objectRef, type Spot } from './finding.ts'
 import { asPlain, isPlain } from './merge.ts'
-import { type MapNode, type Node, textAt, toJson } from './node.ts'
+import { annotationsOf } from './metadata.ts'
+import { itemNode, type MapNode, type Node, textAt, toJson } from './node.ts'
 import { read } from './read.ts'
 
 /** One text to read: standard input or a file. */
@@ -266,8 +267,7 @@ class Gathering {
 
 function* categories(object: Plain): Generator<Category> {
   const { apiVersion, kind } = object
-  const metadata = asPlain(object['metadata'])
-  const annotations = asPlain(metadata['annotations'])
+  const annotations = annotationsOf(object)
   const group = typeof apiVersion === 'string' && apiVersion.includes('/') ? apiVersion.split('/')[0] : undefined
   // Without a group it is one that somebody mistyped: nobody else's kind has none.
   if (kind === KIND && (group === GROUP || group === undefined)) yield 'model'
@@ -278,7 +278,7 @@ function* categories(object: Plain): Generator<Category> {
 }
 
 const isSelected = (object: Plain): boolean =>
-  Object.keys(asPlain(asPlain(object['metadata'])['annotations'])).some((key) => key.endsWith('/kpt-resource-id'))
+  Object.keys(annotationsOf(object)).some((key) => key.endsWith('/kpt-resource-id'))
 
 const isAtEnd = (text: string, at: number): boolean => !/\n[^\n]*\S/.test(text.slice(at))
 
@@ -287,9 +287,6 @@ async function isOurs(text: string, { start, body, end }: Slot): Promise<boolean
   if (found.kind === 'node') return !categories(asPlain(toJson(itemNode(found.node)))).next().done
   return [KIND, GENERATED_FROM, ...CONFIG_KINDS].some((word) => text.slice(start, end).includes(word))
 }
-
-/** An item of a block list is read with its dash. */
-const itemNode = (node: Node): Node => (node.kind === 'seq' ? (node.items[0] ?? node) : node)
 
 const isUsed = (text: string, list: Slot, { start, end }: Slot, anchor: string): boolean => {
   const others = `${text.slice(list.body, start)}\n${text.slice(end, list.end)}`

@@ -13,7 +13,7 @@ import {
 import { HOPELESS_EXIT_CODES } from '../crds/termination.ts'
 import type { Settings } from './config.ts'
 import { inheritedAnnotations, inheritedLabels, labelOf, type Manifest, ownLabels, renames } from './manifest.ts'
-import { asPlain, merged, mergedInstanceSpec, withoutNulls } from './merge.ts'
+import { asList, asPlain, merged, mergedInstanceSpec, withoutNulls } from './merge.ts'
 import { workerHash } from './worker-hash.ts'
 
 type HuggingFace = Extract<ArksModel['source'], { kind: 'huggingface' }>
@@ -170,7 +170,7 @@ function podSpec(model: ArksModel, source: HuggingFace, settings: Settings, inst
       ...(settings.caBundle === undefined
         ? []
         : [{ name: CA_VOLUME, configMap: { name: settings.caBundle.configMapName } }]),
-      ...items(volumes),
+      ...asList(volumes),
     ],
   }
 }
@@ -183,7 +183,7 @@ function container(model: ArksModel, source: HuggingFace, settings: Settings, in
     imagePullPolicy: settings.imagePullPolicy,
     command: ['arksmodel-loader'],
     args: loaderArgs(model, source),
-    env: [...ownEnv(model, source, settings), ...items(env)],
+    env: [...ownEnv(model, source, settings), ...asList(env)],
     ports: [{ name: 'http', containerPort: 8080 }],
     resources,
     securityContext,
@@ -192,7 +192,7 @@ function container(model: ArksModel, source: HuggingFace, settings: Settings, in
     volumeMounts: [
       { name: MODELS_VOLUME, mountPath: MODELS_PATH },
       ...(settings.caBundle === undefined ? [] : [{ name: CA_VOLUME, mountPath: CA_PATH, readOnly: true }]),
-      ...items(volumeMounts),
+      ...asList(volumeMounts),
     ],
   }
 }
@@ -260,8 +260,6 @@ const fieldsOf = (instance: Plain, place: Place): Plain =>
       where === place && instance[name] !== undefined ? [[name, instance[name]]] : [],
     ),
   )
-
-const items = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
 const unique = (list: readonly Plain[]): readonly Plain[] =>
   list.filter((item, index) => list.findIndex((other) => other['name'] === item['name']) === index)

@@ -48,4 +48,6 @@ const sameValue = (a: unknown, b: unknown): boolean => canonical(a) === canonica
 export const isPlain = (value: unknown): value is Plain =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
+export const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
+
 export const asPlain = (value: unknown): Plain => (isPlain(value) ? value : {})

@@ -42,6 +42,9 @@ export function toJson(node: Node): unknown {
   return Object.fromEntries(node.entries.map(({ key, value }) => [key, toJson(value)]))
 }
 
+/** An item of a block list is read with its dash. */
+export const itemNode = (node: Node): Node => (node.kind === 'seq' ? (node.items[0] ?? node) : node)
+
 /** The entry at a path of map keys. */
 export function entryAt(node: Node | undefined, ...path: readonly string[]): Entry | undefined {
   let entry: Entry | undefined

@@ -3,6 +3,7 @@ import { GENERATED_FROM } from '../crds/names.ts'
 import { PATH_ANNOTATIONS } from './finding.ts'
 import type { Manifest } from './manifest.ts'
 import { asPlain } from './merge.ts'
+import { annotationsOf, namespaceOf } from './metadata.ts'
 
 /** What kustomize and kpt write on objects to find them again. */
 const ORCHESTRATOR = /^(?:(?:internal\.|kustomize\.)?config\.kubernetes\.io|(?:kustomize\.)?config\.k8s\.io)\//
@@ -64,8 +65,5 @@ function orchestrator(old: Plain, { metadata }: Manifest): Record<string, string
   )
 }
 
-const annotationsOf = (object: Plain): Plain => asPlain(asPlain(object['metadata'])['annotations'])
-
 /** Of a generated object: its kind and namespace, and its name or what it was made from. */
-const keyOf = (object: Plain, word: unknown): string =>
-  `${object['kind']} ${asPlain(object['metadata'])['namespace'] ?? 'default'} ${word}`
+const keyOf = (object: Plain, word: unknown): string => `${object['kind']} ${namespaceOf(object)} ${word}`

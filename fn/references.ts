@@ -2,6 +2,7 @@ import type { Plain } from '../crds/arksmodel.ts'
 import { canonical } from './canonical.ts'
 import { sha256 } from './digest.ts'
 import { asPlain } from './merge.ts'
+import { annotationOf, namespaceOf } from './metadata.ts'
 
 type Kind = 'Secret' | 'ConfigMap'
 
@@ -79,7 +80,8 @@ export const allNames = (object: Plain): readonly string[] => [
   ...earlier(object, 'previousNames'),
 ]
 
-const isOfSameTenant = (object: Plain, owner: Plain): boolean =>
+/** Whether kustomize gave both the same prefixes and suffixes. */
+export const isOfSameTenant = (object: Plain, owner: Plain): boolean =>
   ['prefixes', 'suffixes'].every((key) => annotation(object, key) === annotation(owner, key))
 
 const isBeside = (object: Plain, owner: Plain): boolean => {
@@ -87,14 +89,6 @@ const isBeside = (object: Plain, owner: Plain): boolean => {
   return namespaceOf(object) === namespace || earlier(object, 'previousNamespaces').includes(namespace)
 }
 
-const namespaceOf = (object: Plain): string => {
-  const namespace = asPlain(object['metadata'])['namespace']
-  return typeof namespace === 'string' && namespace !== '' ? namespace : 'default'
-}
-
 const earlier = (object: Plain, key: string): readonly string[] => (annotation(object, key) ?? '').split(',')
 
-function annotation(object: Plain, key: string): string | undefined {
-  const value = asPlain(asPlain(object['metadata'])['annotations'])[`${PREFIX}${key}`]
-  return typeof value === 'string' ? value : undefined
-}
+const annotation = (object: Plain, key: string): string | undefined => annotationOf(object, `${PREFIX}${key}`)

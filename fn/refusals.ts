@@ -2,10 +2,11 @@ import type { ArksModel, Plain } from '../crds/arksmodel.ts'
 import { MODELS_PATH, MODELS_VOLUME, WORKER_CONTAINER } from '../crds/names.ts'
 import { placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
+import { ACCESS_MODES, label, subdomain } from '../crds/rules.ts'
 import { shown, withFound } from '../crds/wording.ts'
 import type { Settings } from './config.ts'
 import { CA_PATH, CA_VOLUME, instanceSpec, reservedEnv } from './job.ts'
-import { asPlain, isPlain } from './merge.ts'
+import { asList, asPlain, isPlain } from './merge.ts'
 import { quantity } from './quantity.ts'
 
 /**
@@ -26,11 +27,8 @@ interface Subject {
 
 type Check = (subject: Subject) => readonly Problem[]
 
-const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/
-const ACCESS_MODES = ['ReadWriteOnce', 'ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOncePod']
 const CLAIM = 'spec.storage.pvc.spec'
 
-const LABEL = /^(?=.{1,63}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
 const LABEL_MESSAGE = 'must be at most 63 lower-case letters, digits and "-", with a letter or digit at both ends'
 
 const problem = (path: string, message: string): readonly Problem[] => [{ path, message }]
@@ -38,7 +36,7 @@ const problem = (path: string, message: string): readonly Problem[] => [{ path, 
 const accessModes: Check = ({ model: { storage, source } }) => {
   if (storage.claimSpec === undefined) return []
   const path = `${CLAIM}.accessModes`
-  const modes = list(storage.claimSpec['accessModes'])
+  const modes = asList(storage.claimSpec['accessModes'])
   if (modes.length === 0) return problem(path, `must hold at least one of ${ACCESS_MODES.join(', ')}`)
   if (modes.length > 1 && modes.includes('ReadWriteOncePod'))
     return problem(path, 'must hold no other mode beside ReadWriteOncePod')
@@ -72,7 +70,7 @@ const volumeMode: Check = ({ model: { storage } }) => {
 
 const storageClass: Check = ({ model: { storage } }) => {
   const name = storage.claimSpec?.['storageClassName']
-  return typeof name !== 'string' || name === '' || (name.length <= 253 && SUBDOMAIN.test(name))
+  return typeof name !== 'string' || name === '' || subdomain(name)
     ? []
     : problem(
         `${CLAIM}.storageClassName`,
@@ -117,7 +115,7 @@ function names(items: readonly Listed[], reserved: readonly string[], what: stri
     if (reserved.includes(name))
       return problem(at('name'), `must not be ${name}${from}: the function has a ${what} of this name`)
     if (isKnown) return problem(at('name'), `must not be used twice, got ${shown(name)} again${from}`)
-    return LABEL.test(name) ? [] : problem(at('name'), `${LABEL_MESSAGE}, got ${shown(name)}${from}`)
+    return label(name) ? [] : problem(at('name'), `${LABEL_MESSAGE}, got ${shown(name)}${from}`)
   })
 }
 
@@ -190,16 +188,14 @@ const FROM_CONFIG = ' from the function config'
 /** One of the lists in effect. What is not the model's own comes before it. */
 function listed({ model, instance }: Subject, field: string): readonly Listed[] {
   const path = `spec.instanceSpec.${field}`
-  const items = list(instance[field])
-  const others = items.length - list(model.instanceSpec[field]).length
+  const items = asList(instance[field])
+  const others = items.length - asList(model.instanceSpec[field]).length
   return items.map((item, index) =>
     index < others
       ? { item, at: () => path, from: FROM_CONFIG }
       : { item, at: (member) => `${path}[${index - others}].${member}`, from: '' },
   )
 }
-
-const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
 /** A number is a quantity too. */
 const amount = (value: unknown): string => (typeof value === 'number' ? `"${value}"` : shown(value))

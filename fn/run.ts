@@ -19,7 +19,8 @@ import {
 } from './gather.ts'
 import type { Manifest } from './manifest.ts'
 import { asPlain, isPlain, withoutNulls } from './merge.ts'
-import { type Node, toJson } from './node.ts'
+import { annotationOf, annotationsOf, namespaceOf } from './metadata.ts'
+import { itemNode, type Node, toJson } from './node.ts'
 import { Places } from './place.ts'
 import { read } from './read.ts'
 import { allNames, currentName, digests, isRenamed, references } from './references.ts'
@@ -293,9 +294,8 @@ function clearer(object: Plain, { path, message }: Problem): Problem {
 
 /** kustomize and kpt compare what comes back with what they sent, and stop where one is text and the other a map. */
 function tokenAsText(object: Plain): readonly Problem[] {
-  const annotations = asPlain(asPlain(object['metadata'])['annotations'])
   const { tokenSecretRef } = asPlain(asPlain(asPlain(object['spec'])['source'])['huggingface'])
-  const isNumbered = Object.keys(annotations).some((key) => /config\.(?:k8s|kubernetes)\.io\/id$/.test(key))
+  const isNumbered = Object.keys(annotationsOf(object)).some((key) => /config\.(?:k8s|kubernetes)\.io\/id$/.test(key))
   if (typeof tokenSecretRef !== 'string' || !isNumbered) return []
   const message = 'must be a map such as {name: hf-token}: text is understood in a pipe alone, not in kustomize and kpt'
   return [{ path: 'spec.source.huggingface.tokenSecretRef', message }]
@@ -359,8 +359,8 @@ function taken({ kind, metadata }: Manifest): Problem {
 }
 
 function identity(object: Plain): string {
-  const { apiVersion, kind, namespace, name } = objectRef(object)
-  return `${apiVersion} ${kind} ${namespace ?? 'default'} ${name}`
+  const { apiVersion, kind, name } = objectRef(object)
+  return `${apiVersion} ${kind} ${namespaceOf(object)} ${name}`
 }
 
 async function changed(gathered: Gathered, models: readonly Made[]): Promise<Changed> {
@@ -393,7 +393,7 @@ const remains = (slot: Item['slot'], changes: Changes): boolean => slot.kind !==
 function orphans({ generated, models }: Gathered): readonly Item[] {
   const names = new Set(models.flatMap(({ object }) => allNames(object)))
   return generated.filter(({ object }) => {
-    const marker = asPlain(asPlain(object['metadata'])['annotations'])[GENERATED_FROM]
+    const marker = annotationOf(object, GENERATED_FROM)
     return !String(marker)
       .split(',')
       .some((source) => names.has(source.slice(source.lastIndexOf('/') + 1)))
@@ -413,8 +413,7 @@ async function reread(text: string): Promise<unknown> {
   return found.kind === 'node' ? objectIn(found.node) : undefined
 }
 
-/** An item of a list is read with its dash. */
-const objectIn = (node: Node): Plain => asPlain(toJson(node.kind === 'seq' ? (node.items[0] ?? node) : node))
+const objectIn = (node: Node): Plain => asPlain(toJson(itemNode(node)))
 
 const same = (a: unknown, b: unknown): boolean =>
   canonical(withoutNulls(asPlain(a))) === canonical(withoutNulls(asPlain(b)))

@@ -5,8 +5,9 @@ import { type Edit, setEntry } from './edit.ts'
 import { type Finding, finding, objectRef } from './finding.ts'
 import { type Gathered, type Item, spotOf } from './gather.ts'
 import { asPlain, withoutNulls } from './merge.ts'
+import { annotationOf, namespaceOf } from './metadata.ts'
 import { mapAt } from './node.ts'
-import { digests, references } from './references.ts'
+import { digests, isNamed, isOfSameTenant, references } from './references.ts'
 import type { Changed } from './run.ts'
 import { unusedSettings } from './settings.ts'
 import { annotation } from './stamp.ts'
@@ -87,16 +88,6 @@ function renamed({ input, node }: Item, name: string, hash: string): readonly Ed
 /** kustomize corrects the model's reference at the very end: until then it names the Job as the Job was once called. */
 function isWorkerOf(job: Plain, model: Plain): boolean {
   const reference = annotationOf(model, WORKER_JOB)
-  const earlier = (annotationOf(job, 'internal.config.kubernetes.io/previousNames') ?? '').split(',')
-  const [left, right] = [objectRef(job), objectRef(model)]
-  if (reference === undefined || (left.namespace ?? 'default') !== (right.namespace ?? 'default')) return false
-  if (reference === left.name) return true
-  return earlier.includes(reference) && PREFIXES.every((key) => annotationOf(job, key) === annotationOf(model, key))
-}
-
-const PREFIXES = ['internal.config.kubernetes.io/prefixes', 'internal.config.kubernetes.io/suffixes']
-
-function annotationOf(object: Plain, key: string): string | undefined {
-  const value = asPlain(asPlain(object['metadata'])['annotations'])[key]
-  return typeof value === 'string' ? value : undefined
+  if (reference === undefined || namespaceOf(job) !== namespaceOf(model)) return false
+  return reference === objectRef(job).name || (isNamed(job, reference) && isOfSameTenant(job, model))
 }

@@ -2,6 +2,7 @@ import type { Plain } from '../crds/arksmodel.ts'
 import { type Finding, fileOf, finding } from './finding.ts'
 import { type Gathered, type Item, spotOf } from './gather.ts'
 import { asPlain, isPlain } from './merge.ts'
+import { annotationOf } from './metadata.ts'
 
 const SETTINGS = 'ExpandArksModels'
 
@@ -30,5 +31,4 @@ export const unusedSettings = (gathered: Gathered): readonly Finding[] =>
     .filter(({ object }) => object['kind'] === SETTINGS)
     .map((item) => finding(spotOf(item), { path: '', message: 'must be taken in before the seal: expand first' }))
 
-const isLocal = (object: Plain): boolean =>
-  asPlain(asPlain(object['metadata'])['annotations'])['config.kubernetes.io/local-config'] === 'true'
+const isLocal = (object: Plain): boolean => annotationOf(object, 'config.kubernetes.io/local-config') === 'true'

@@ -92,13 +92,7 @@ export const yamlcheck = (): Promise<Part | Missing> => goProgram('yamlcheck', '
 
 /** The sources of a Go module, whose files (its CRDs) tests read. The path is its folder in Go's own module cache. */
 export async function goModule(name: string, version: string): Promise<Part | Missing> {
-  const missing = (why: string, how: string, couldBeHad: boolean): Missing => ({
-    kind: 'missing',
-    name,
-    why,
-    how,
-    couldBeHad,
-  })
+  const missing = missingPart(name)
   if (!findIn(path, 'go')) return missing('it is a Go module, and Go is not on PATH', GET_GO, false)
   const { code, stdout, stderr } = await run('go', ['mod', 'download', '-json', `${name}@v${version}`])
   const folder = /"Dir": "(.*)"/.exec(stdout)?.[1]
@@ -106,6 +100,10 @@ export async function goModule(name: string, version: string): Promise<Part | Mi
     ? { kind: 'part', name, version, path: folder, origin: 'cached' }
     : missing(`go mod download failed: ${lastLines(stderr + stdout)}`, 'see that the Go modules can be reached', true)
 }
+
+const missingPart =
+  (name: string) =>
+  (why: string, how: string, couldBeHad: boolean): Missing => ({ kind: 'missing', name, why, how, couldBeHad })
 
 const GET_GO = 'install Go from https://go.dev/dl'
 
@@ -199,13 +197,7 @@ async function built(
 ): Promise<Part | Missing> {
   const folder = join(cache, `${name}-${key}-${process.platform}-${process.arch}`)
   const part = (origin: Part['origin']): Part => ({ kind: 'part', name, version, path: join(folder, name), origin })
-  const missing = (why: string, how: string, couldBeHad: boolean): Missing => ({
-    kind: 'missing',
-    name,
-    why,
-    how,
-    couldBeHad,
-  })
+  const missing = missingPart(name)
   if (findIn([folder], name)) return part('cached')
   if (!findIn(path, 'go')) return missing('it is built with Go, and Go is not on PATH', GET_GO, false)
 
