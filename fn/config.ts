@@ -75,13 +75,23 @@ function fromConfigMap(object: Plain): ParsedConfig {
     kind: 'ExpandArksModels',
     metadata: { name: 'data' },
     spec,
-  })
-  if (problems.length + around.length === 0) return expand(spec)
+  }).filter(({ path }) => !NOT_FLAT.some((field) => path.startsWith(`spec.${field}`)))
+  const deep = NOT_FLAT.filter((field) => data[field] !== undefined).map((field) => ({
+    path: `data.${field}`,
+    message: 'must be set in an ExpandArksModels file: a ConfigMap holds text alone',
+  }))
+  if (problems.length + around.length + deep.length === 0) return expand(spec)
   return {
     ok: false,
-    problems: [...around, ...problems.map(({ path, message }) => ({ path: path.replace(/^spec/, 'data'), message }))],
+    problems: [
+      ...around,
+      ...deep,
+      ...problems.map(({ path, message }) => ({ path: path.replace(/^spec/, 'data'), message })),
+    ],
   }
 }
+
+const NOT_FLAT = ['caBundle', 'imagePullSecrets', 'instanceSpec', 'proxy']
 
 const CONFIG_MAP_FIELDS = ['apiVersion', 'kind', 'metadata', 'data', 'immutable']
 

@@ -1,11 +1,13 @@
-import type { ArksModel } from '../crds/arksmodel.ts'
+import type { ArksModel, Plain } from '../crds/arksmodel.ts'
+import { type Place, placeText, valueAt } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
+import { shown } from '../crds/wording.ts'
 import { canonical } from './canonical.ts'
 import { claim } from './claim.ts'
 import type { Settings } from './config.ts'
 import { job } from './job.ts'
 import type { Manifest } from './manifest.ts'
-import { withoutNulls } from './merge.ts'
+import { isPlain, withoutNulls } from './merge.ts'
 
 /** What one model becomes, besides itself. */
 export interface Expansion {
@@ -59,7 +61,7 @@ const nameOf = (model: ArksModel): string =>
 /** What models do to each other, by the model that comes later. */
 export function collisions(models: readonly ArksModel[]): ReadonlyMap<ArksModel, readonly Problem[]> {
   const identities = new Set<string>()
-  const specs = new Map<string, { readonly model: ArksModel; readonly spec: string }>()
+  const specs = new Map<string, { readonly model: ArksModel; readonly spec: Plain }>()
   const paths = new Map<string, ArksModel>()
   const claims = new Map<string, ArksModel>()
   const problems = new Map<ArksModel, readonly Problem[]>()
@@ -88,15 +90,28 @@ function otherSpelling(model: ArksModel, claims: Map<string, ArksModel>): readon
 
 function otherSpec(
   model: ArksModel,
-  specs: Map<string, { readonly model: ArksModel; readonly spec: string }>,
+  specs: Map<string, { readonly model: ArksModel; readonly spec: Plain }>,
 ): readonly Problem[] {
   if (model.storage.claimSpec === undefined) return []
-  const spec = canonical(withoutNulls(model.storage.claimSpec))
+  const spec = withoutNulls(model.storage.claimSpec)
   const known = specs.get(claimKey(model))
   if (known === undefined) specs.set(claimKey(model), { model, spec })
-  if (known === undefined || known.spec === spec) return []
-  const message = `must equal that of ${nameOf(known.model)}, which uses the claim "${model.storage.claimName}" too`
-  return [{ path: 'spec.storage.pvc.spec', message }]
+  const place = known === undefined ? undefined : difference(spec, known.spec)
+  if (known === undefined || place === undefined) return []
+  const path = placeText(['spec', 'storage', 'pvc', 'spec', ...place])
+  const [here, there] = [spec, known.spec].map((each) => valueAt(each, place))
+  const message = `must equal that of ${nameOf(known.model)}, which uses the claim "${model.storage.claimName}" too: ${shown(there)}, got ${shown(here)}`
+  return [{ path, message }]
+}
+
+/** The first place at which two values differ. */
+function difference(a: unknown, b: unknown): Place | undefined {
+  if (!isPlain(a) || !isPlain(b)) return canonical(a ?? null) === canonical(b ?? null) ? undefined : []
+  for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
+    const below = difference(a[key], b[key])
+    if (below !== undefined) return [key, ...below]
+  }
+  return undefined
 }
 
 /** Only models with a source write: one without is another name for what is there. */

@@ -41,7 +41,10 @@ export function filesIn(paths: readonly string[], recursive: boolean): NamedByte
 function named(path: string, recursive: boolean): NamedBytes[] {
   if (!attempt(path, () => statSync(path)).isDirectory()) return [readFile(path)]
   const files = inFolder(path, recursive)
-  if (files.length === 0) throw new Unreachable([`${path}: must hold at least one .yaml, .yml or .json file`])
+  if (files.length === 0)
+    throw new Unreachable([
+      `${path}: must hold at least one .yaml, .yml or .json file${recursive ? '' : '; -R reads folders in folders'}`,
+    ])
   return files
 }
 

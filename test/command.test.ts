@@ -130,10 +130,10 @@ describe('the command', (test) => {
     'nowhere.yaml': ['nowhere.yaml: must exist'],
     'nowhere.yaml hf_aBcDeFgHiJkLmNoP': ['nowhere.yaml: must exist', 'hf_…: must exist'],
     'model.yaml/nothing': ['model.yaml/nothing: must exist'],
-    none: ['none: must hold at least one .yaml, .yml or .json file'],
+    none: ['none: must hold at least one .yaml, .yml or .json file; -R reads folders in folders'],
     'none deep': [
-      'none: must hold at least one .yaml, .yml or .json file',
-      'deep: must hold at least one .yaml, .yml or .json file',
+      'none: must hold at least one .yaml, .yml or .json file; -R reads folders in folders',
+      'deep: must hold at least one .yaml, .yml or .json file; -R reads folders in folders',
     ],
     '-R none': ['none: must hold at least one .yaml, .yml or .json file'],
     built: ['built: holds kustomization.yaml: must be built first, as in: kustomize build built | arksmodel-fn'],
