@@ -108,6 +108,20 @@ else {
     printed(builder.path, ['build', '--enable-alpha-plugins', attached(folder, CONTAINER)], { path: engine.path }),
   )
 
+  describe('the Component with the function in a container', (test) => {
+    test('prints what the one with the program does, sealed and under a prefix', () => {
+      const root = scratch({})
+      for (const name of ['examples', 'kustomize']) cpSync(name, join(root, name), { recursive: true })
+      const folder = join(root, 'examples/component')
+      const file = readFileSync(join(folder, 'kustomization.yaml'), 'utf8')
+      write(folder, { 'kustomization.yaml': file.replaceAll('kustomize/fn', 'kustomize/fn/container') })
+      assert.fixture(
+        printed(builder.path, ['build', '--enable-alpha-plugins', folder], { path: engine.path }),
+        readFileSync('examples/component/rendered/expected.yaml', 'utf8'),
+      )
+    })
+  })
+
   for (const client of clients) {
     if (client.kind === 'missing') leftOut(`the matrix with ${client.name}`, client)
     else {
