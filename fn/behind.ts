@@ -6,7 +6,7 @@ import { objectRef } from './finding.ts'
 import { loaderArgs } from './job.ts'
 import { asList, asPlain, withoutNulls } from './merge.ts'
 import { annotationOf, namespaceOf } from './metadata.ts'
-import { isNamed, isRenamed } from './references.ts'
+import { isNamed, isOfSameTenant, isRenamed } from './references.ts'
 
 /**
  * What a model says now and its Job or claim does not. kustomize runs Components before the patches beside them: such
@@ -23,7 +23,9 @@ export function changedBehind(model: Plain, job: Plain, claims: readonly Plain[]
   const mounted = asPlain(asPlain(named(spec['volumes'], MODELS_VOLUME))['persistentVolumeClaim'])['claimName']
   const called = annotationOf(pod, MODEL_LABEL)
   const { claimName } = value.storage
-  const claim = claims.find((each) => namespaceOf(each) === namespaceOf(model) && isNamed(each, claimName))
+  const meant = claims.filter((each) => namespaceOf(each) === namespaceOf(model) && isNamed(each, claimName))
+  // A claim that tenants share has no prefix in common with them.
+  const claim = meant.find((each) => isOfSameTenant(each, model)) ?? meant[0]
   const isMounted = mounted === claimName || (claim !== undefined && isNamed(claim, String(mounted)))
   return [
     ...(called !== undefined && value.name.includes(called)
@@ -61,15 +63,19 @@ const WHAT_TO_LOAD = ['--to', '--revision', '--include', '--exclude']
 function claimSpec({ storage }: ArksModel, claim: Plain | undefined): readonly Problem[] {
   if (storage.claimSpec === undefined || claim === undefined) return []
   if (canonical(withoutNulls(storage.claimSpec)) === canonical(withoutNulls(asPlain(claim['spec'])))) return []
-  const message = `must equal the spec of the claim "${objectRef(claim).name}", which was made from it; ${BELOW}`
+  const message = `must equal the spec of its claim "${objectRef(claim).name}": patch the model alone, below the function`
   return [{ path: 'spec.storage.pvc.spec', message }]
 }
 
-/** Inside kustomize names are not yet what they will be: there only the key is compared. */
+/**
+ * A model without a token may have got its variable from the settings. Inside kustomize names are not yet what they
+ * will be: there only the key is compared.
+ */
 function token(worker: Plain, source: HuggingFace, isRenamed: boolean, job: Plain): readonly Problem[] {
+  if (source.token === undefined) return []
   const variable = asPlain(named(worker['env'], 'HF_TOKEN'))
   const { name, key } = asPlain(asPlain(variable['valueFrom'])['secretKeyRef'])
-  const isSame = key === source.token?.key && (isRenamed || name === source.token?.secretName)
+  const isSame = key === source.token.key && (isRenamed || name === source.token.secretName)
   return isSame ? [] : [behind('spec.source.huggingface.tokenSecretRef', 'reads another token', job)]
 }
 

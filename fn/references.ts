@@ -84,10 +84,13 @@ export const allNames = (object: Plain): readonly string[] => [
 export const isOfSameTenant = (object: Plain, owner: Plain): boolean =>
   ['prefixes', 'suffixes'].every((key) => annotation(object, key) === annotation(owner, key))
 
-const isBeside = (object: Plain, owner: Plain): boolean => {
-  const namespace = namespaceOf(owner)
-  return namespaceOf(object) === namespace || earlier(object, 'previousNamespaces').includes(namespace)
-}
+const isBeside = (object: Plain, owner: Plain): boolean => allNamespaces(object).includes(namespaceOf(owner))
+
+/** Those in which it is, or was before kustomize moved it. */
+export const allNamespaces = (object: Plain): readonly string[] => [
+  namespaceOf(object),
+  ...earlier(object, 'previousNamespaces'),
+]
 
 const earlier = (object: Plain, key: string): readonly string[] => (annotation(object, key) ?? '').split(',')
 

@@ -1,5 +1,5 @@
 import { type ArksModel, type Plain, parseArksModel } from '../crds/arksmodel.ts'
-import { GENERATED_FROM, KIND } from '../crds/names.ts'
+import { GENERATED_FROM, KIND, WORKER_JOB } from '../crds/names.ts'
 import { type Place, placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
 import { canonical } from './canonical.ts'
@@ -23,7 +23,7 @@ import { annotationOf, annotationsOf, namespaceOf } from './metadata.ts'
 import { itemNode, type Node, toJson } from './node.ts'
 import { Places } from './place.ts'
 import { read } from './read.ts'
-import { allNames, currentName, digests, isRenamed, references } from './references.ts'
+import { allNames, allNamespaces, currentName, digests, isRenamed, references } from './references.ts'
 import { draft, refusals } from './refusals.ts'
 import { sealed } from './seal.ts'
 import { settingsAmong, unnamedSettings } from './settings.ts'
@@ -376,7 +376,7 @@ async function changed(gathered: Gathered, models: readonly Made[]): Promise<Cha
     if (isItem(item)) changes.set(item.slot, { drop: false, before, edits: await stampEdits(item, model, job) })
     else more.push(...before)
   }
-  const notes = orphans(gathered).map((item) =>
+  const notes = orphans(gathered, models).map((item) =>
     finding(spotOf(item), { path: '', message: 'dropped: the model that it was made from is not in the input' }),
   )
   const isLeft = more.length > 0 || gathered.inputs.some(({ slots }) => slots.some((slot) => remains(slot, changes)))
@@ -390,13 +390,18 @@ const NOTHING_LEFT = 'must hold the models that these objects were made from: wi
 const remains = (slot: Item['slot'], changes: Changes): boolean => slot.kind !== '' && changes.get(slot)?.drop !== true
 
 /** Made from models that are not there: of a model that was removed, or copies that carry its marker. */
-function orphans({ generated, models }: Gathered): readonly Item[] {
-  const names = new Set(models.flatMap(({ object }) => allNames(object)))
+function orphans({ generated, models }: Gathered, made: readonly Made[]): readonly Item[] {
+  const again = new Set(made.flatMap(({ claim, job }) => [claim, job]).flatMap((each) => each && identity(each)))
+  const known = new Set(
+    models.flatMap(({ object }) => {
+      const names = [...allNames(object), annotationOf(object, WORKER_JOB)]
+      return allNamespaces(object).flatMap((namespace) => names.map((name) => `${namespace}/${name}`))
+    }),
+  )
   return generated.filter(({ object }) => {
-    const marker = annotationOf(object, GENERATED_FROM)
-    return !String(marker)
-      .split(',')
-      .some((source) => names.has(source.slice(source.lastIndexOf('/') + 1)))
+    const sources = (annotationOf(object, GENERATED_FROM) ?? '').split(',')
+    const names = [...sources.map((source) => source.slice(source.lastIndexOf('/') + 1)), objectRef(object).name]
+    return !again.has(identity(object)) && !names.some((name) => known.has(`${namespaceOf(object)}/${name}`))
   })
 }
 

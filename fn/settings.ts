@@ -28,7 +28,7 @@ export function unnamedSettings({ inputs, configs, models, functionConfig }: Gat
 /** Settings that the seal meets were not taken in: they had no effect. */
 export const unusedSettings = (gathered: Gathered): readonly Finding[] =>
   settingsAmong(gathered)
-    .filter(({ object }) => object['kind'] === SETTINGS)
+    .filter(({ object }) => object['kind'] === SETTINGS && !isLocal(object))
     .map((item) => finding(spotOf(item), { path: '', message: 'must be taken in before the seal: expand first' }))
 
 const isLocal = (object: Plain): boolean => annotationOf(object, 'config.kubernetes.io/local-config') === 'true'

@@ -87,7 +87,9 @@ const CHANGES: Readonly<
   'another size': {
     from: '1Gi',
     to: '2Gi',
-    want: [`spec.storage.pvc.spec: must equal the spec of the claim "weights", which was made from it; ${BELOW}`],
+    want: [
+      `spec.storage.pvc.spec: must equal the spec of its claim "weights": patch the model alone, below the function`,
+    ],
   },
   'another name': {
     from: '  name: qwen\n',
@@ -154,6 +156,21 @@ describe('the seal', (test) => {
     })
   }
 
+  test('takes the variable of a token from the settings for what it is', async () => {
+    const env = 'env: [{name: HF_TOKEN, valueFrom: {secretKeyRef: {name: all, key: HF_TOKEN}}}]'
+    const settings = `apiVersion: fn.arks.ai/v1alpha1\nkind: ExpandArksModels\nmetadata: {name: s}\nspec: {instanceSpec: {${env}}}\n`
+    const text = await expanded(`${settings}---\n${MODEL.replace(/ +tokenSecretRef:\n.*\n/, '')}`)
+    assert.match(text, 'name: all')
+    assert.fixture((await outcome(text)).stdout, text)
+  })
+
+  test('leaves settings of a kpt package where they are', async () => {
+    const settings =
+      'apiVersion: fn.arks.ai/v1alpha1\nkind: ExpandArksModels\nmetadata: {name: s, annotations: {config.kubernetes.io/local-config: "true"}}\n'
+    const text = `${settings}---\n${await expanded(MODEL)}`
+    assert.fixture((await outcome(text)).stdout, text)
+  })
+
   test('refuses a model without its Job', async () => {
     const [claim, job, model] = await pieces()
     assert.equal((await outcome(claim + model)).findings.map(line), [
@@ -188,6 +205,22 @@ describe('generated objects without their model', (test) => {
     assert.equal(findings.map(line), [
       'must hold the models that these objects were made from: without them nothing is left',
     ])
+  })
+
+  test('are nothing to speak of where they are made again, under whatever name the model has by now', async () => {
+    const [claim, job, model] = await pieces()
+    const renamed = (text: string): string => text.replaceAll('name: weights', 'name: a-weights')
+    const { notes, findings } = await outcome(
+      renamed(claim) + job + renamed(model).replace('  name: qwen\n', '  name: a-qwen\n'),
+      false,
+    )
+    assert.equal([notes, findings], [[], []])
+  })
+
+  test('are not those of a model of the same name elsewhere', async () => {
+    const [claim, job] = await pieces()
+    const elsewhere = MODEL.replace('  name: qwen\n', '  name: qwen\n  namespace: other\n')
+    assert.is((await outcome(`${claim}${job}---\n${elsewhere}`, false)).notes.length, 2)
   })
 
   test('are nothing to speak of where the model is there', async () => {

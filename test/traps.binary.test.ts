@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { references } from '../fn/references.ts'
-import { configMap, EXPAND, kptfile, kustomization, model } from './data/manifests.ts'
+import { configMap, EXPAND, kptfile, kustomization, model, SEAL } from './data/manifests.ts'
 import { describe, leftOut } from './harness.ts'
 import { at, nameOf, objects, ofKind, title } from './objects.ts'
 import { kpt, kubectls, kustomize } from './parts.ts'
@@ -188,6 +188,32 @@ else {
       })
       const [stamped] = ofKind(objects(output), 'ArksModel')
       assert.equal([at(stamped, 'spec', 'storage', 'pvc', 'name'), claimOf(output)], ['theirs', 'theirs'])
+    })
+
+    test('the seal above two tenants holds each against its own claim', () => {
+      const tenant = (team: string, size: string): Readonly<Record<string, string>> => ({
+        [`${team}/kustomization.yaml`]: kustomization(
+          `resources: [model]\ncomponents: [../fn]\nconfigurations: [references.yaml]\nnamespace: shared\nnamePrefix: ${team}-\n`,
+        ),
+        [`${team}/references.yaml`]: REFERENCES,
+        [`${team}/model/kustomization.yaml`]: kustomization('resources: [model.yaml]\n'),
+        [`${team}/model/model.yaml`]: model({ claim: 'weights', size }),
+      })
+      const output = built({
+        ...LAYERS,
+        ...tenant('a', '1Gi'),
+        ...tenant('b', '2Gi'),
+        'seal/kustomization.yaml': kustomization('resources: [seal.yaml]\n'),
+        'seal/seal.yaml': SEAL,
+        'kustomization.yaml': kustomization('resources: [a, b]\ntransformers: [seal]\n'),
+      })
+      assert.equal(ofKind(objects(output), 'PersistentVolumeClaim').map(nameOf), ['a-weights', 'b-weights'])
+      assert.equal(
+        ofKind(objects(output), 'Job').map((job) =>
+          at(job, 'spec', 'template', 'spec', 'volumes', 0, 'persistentVolumeClaim', 'claimName'),
+        ),
+        ['a-weights', 'b-weights'],
+      )
     })
 
     test('a long name leaves room for a prefix in its label', () => {
