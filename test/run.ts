@@ -79,7 +79,10 @@ function line({ passed, failed, skipped }: Tally): string {
   return `${passed} passed, ${failed} failed${skipped === 0 ? '' : `, ${skipped} skipped`}`
 }
 
-/** The output of a step is shown when it failed; what was left out and what the real parts are is always shown. */
+/**
+ * The output of a step is shown when it failed; what the real parts are and what was left out is always shown. Why a
+ * part is missing, and how to get it, stands with the parts.
+ */
 function outcome({ name, command, args, tally }: Step): Promise<Tally> {
   return new Promise((resolve) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
@@ -90,7 +93,7 @@ function outcome({ name, command, args, tally }: Step): Promise<Tally> {
     child.on('close', (code) => {
       const found = tally(output, code ?? 1)
       if (found.failed > 0 || name === 'real parts') console.log(output.trimEnd())
-      else for (const [left] of output.matchAll(/^left out: .*/gm)) console.log(left)
+      else for (const [left] of output.matchAll(/^left out: .*?: no [^:\n]*/gm)) console.log(left)
       resolve(found)
     })
   })
