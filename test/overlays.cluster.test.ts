@@ -204,9 +204,13 @@ else if (parts.kind === 'missing') leftOut('overlays on a real API server', part
 else if (cluster.kind === 'missing') leftOut('overlays on a real API server', cluster)
 else {
   const apply = (input: string | undefined, flags: readonly string[]): Ended =>
-    ran(parts.kubectl.path, [`--kubeconfig=${cluster.kubeconfig}`, 'apply', ...flags, '-f', '-'], {
-      input: input ?? '',
-    })
+    ran(
+      parts.kubectl.path,
+      [`--kubeconfig=${cluster.kubeconfig}`, `--cache-dir=${cluster.kubeconfig}.cache`, 'apply', ...flags, '-f', '-'],
+      {
+        input: input ?? '',
+      },
+    )
   const applied = (text: string | undefined, flags: readonly string[]): string => {
     const { status, stdout, stderr } = apply(text, flags)
     assert.is(status, 0, stderr)
