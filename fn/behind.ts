@@ -10,9 +10,9 @@ import { isNamed, isOfSameTenant, isRenamed } from './references.ts'
 
 /**
  * What a model says now and its Job or claim does not. kustomize runs Components before the patches beside them: such
- * a patch reaches the model and nothing that was made from it. `claims` are the generated ones.
+ * a patch reaches the model and nothing that was made from it.
  */
-export function changedBehind(model: Plain, job: Plain, claims: readonly Plain[]): readonly Problem[] {
+export function changedBehind(model: Plain, job: Plain, claimNamed: ClaimNamed): readonly Problem[] {
   const parsed = parseArksModel(model)
   if (!parsed.ok) return parsed.problems
   const { value } = parsed
@@ -23,7 +23,7 @@ export function changedBehind(model: Plain, job: Plain, claims: readonly Plain[]
   const mounted = asPlain(asPlain(named(spec['volumes'], MODELS_VOLUME))['persistentVolumeClaim'])['claimName']
   const called = annotationOf(pod, MODEL_LABEL)
   const { claimName } = value.storage
-  const meant = claims.filter((each) => namespaceOf(each) === namespaceOf(model) && isNamed(each, claimName))
+  const meant = claimNamed(namespaceOf(model), claimName).map(({ object }) => object)
   // A claim that tenants share has no prefix in common with them.
   const claim = meant.find((each) => isOfSameTenant(each, model)) ?? meant[0]
   const isMounted = mounted === claimName || (claim !== undefined && isNamed(claim, String(mounted)))
@@ -38,6 +38,9 @@ export function changedBehind(model: Plain, job: Plain, claims: readonly Plain[]
     ...endpoint(worker, value.source, job),
   ]
 }
+
+/** The generated claims of this namespace that have or had this name. */
+type ClaimNamed = (namespace: string, name: string) => readonly { readonly object: Plain }[]
 
 type HuggingFace = Extract<ArksModel['source'], { kind: 'huggingface' }>
 

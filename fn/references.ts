@@ -80,6 +80,22 @@ export const allNames = (object: Plain): readonly string[] => [
   ...earlier(object, 'previousNames'),
 ]
 
+/** Finds by the namespace and any name that an object has or had; looking through all for each takes the square. */
+export function byNames<T extends { readonly object: Plain }>(
+  list: readonly T[],
+): (namespace: string, name: string) => readonly T[] {
+  const found = new Map<string, T[]>()
+  for (const each of list) {
+    for (const name of new Set(allNames(each.object))) {
+      const key = `${namespaceOf(each.object)}/${name}`
+      const known = found.get(key)
+      if (known === undefined) found.set(key, [each])
+      else known.push(each)
+    }
+  }
+  return (namespace, name) => found.get(`${namespace}/${name}`) ?? []
+}
+
 /** Whether kustomize gave both the same prefixes and suffixes. */
 export const isOfSameTenant = (object: Plain, owner: Plain): boolean =>
   ['prefixes', 'suffixes'].every((key) => annotation(object, key) === annotation(owner, key))

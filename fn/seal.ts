@@ -7,7 +7,7 @@ import { type Gathered, type Item, spotOf } from './gather.ts'
 import { asPlain, withoutNulls } from './merge.ts'
 import { annotationOf, namespaceOf } from './metadata.ts'
 import { mapAt } from './node.ts'
-import { digests, isNamed, isOfSameTenant, references } from './references.ts'
+import { byNames, digests, isOfSameTenant, references } from './references.ts'
 import type { Changed } from './run.ts'
 import { unusedSettings } from './settings.ts'
 import { annotation } from './stamp.ts'
@@ -24,17 +24,15 @@ export function sealed(gathered: Gathered): Changed {
     .filter(isUnexpanded)
     .map((model) => missing(model, `metadata.annotations["${WORKER_JOB}"]`, 'expand the model first'))
   const suffixed = gathered.suffixed.map(({ object }) => object)
-  const [jobs, claims] = ['Job', 'PersistentVolumeClaim'].map((kind) =>
-    gathered.generated.filter(({ object }) => object['kind'] === kind),
-  )
-  const rendered = (claims ?? []).map(({ object }) => object)
-  const unworked = new Set(gathered.models.filter(({ object }) => annotationOf(object, WORKER_JOB) !== undefined))
-  for (const job of jobs ?? []) {
+  const ofKind = (kind: string): readonly Item[] => gathered.generated.filter(({ object }) => object['kind'] === kind)
+  const jobs = ofKind('Job')
+  const { workers, workerless } = matched(jobs, gathered.models)
+  const claimNamed = byNames(ofKind('PersistentVolumeClaim'))
+  for (const job of jobs) {
     const old = hashOf(job.object)
-    const models = gathered.models.filter((model) => isWorkerOf(job.object, model.object))
+    const models = workers.get(job) ?? []
     for (const model of models) {
-      unworked.delete(model)
-      const problems = changedBehind(model.object, job.object, rendered)
+      const problems = changedBehind(model.object, job.object, claimNamed)
       findings.push(...problems.map((problem) => finding(spotOf(model), problem)))
     }
     const hash = hashNow(job.object, models, suffixed)
@@ -46,14 +44,37 @@ export function sealed(gathered: Gathered): Changed {
       changes.set(model.slot, { drop: false, before: [], edits: annotation(model, WORKER_JOB, name) })
     }
   }
-  findings.push(...[...unworked].map(workerless), ...unusedSettings(gathered))
+  findings.push(...workerless.map(withoutJob), ...unusedSettings(gathered))
   return findings.length > 0 ? { ok: false, findings } : { ok: true, changes, more: [], notes: [] }
+}
+
+/**
+ * The models of each Job, and those that name none of them. kustomize corrects a model's reference at the very end:
+ * until then it names the Job as the Job was once called.
+ */
+function matched(
+  jobs: readonly Item[],
+  models: readonly Item[],
+): { readonly workers: ReadonlyMap<Item, readonly Item[]>; readonly workerless: readonly Item[] } {
+  const jobNamed = byNames(jobs)
+  const workers = new Map<Item, Item[]>()
+  const workerless: Item[] = []
+  for (const model of models) {
+    const reference = annotationOf(model.object, WORKER_JOB)
+    if (reference === undefined) continue
+    const own = jobNamed(namespaceOf(model.object), reference).filter(
+      ({ object }) => reference === objectRef(object).name || isOfSameTenant(object, model.object),
+    )
+    if (own.length === 0) workerless.push(model)
+    for (const job of own) workers.set(job, [...(workers.get(job) ?? []), model])
+  }
+  return { workers, workerless }
 }
 
 const missing = (item: Item, path: string, why: string): Finding =>
   finding(spotOf(item), { path, message: `must be present: ${why}` })
 
-const workerless = (model: Item): Finding =>
+const withoutJob = (model: Item): Finding =>
   finding(spotOf(model), {
     path: `metadata.annotations["${WORKER_JOB}"]`,
     message: `must name a Job of the input, got "${annotationOf(model.object, WORKER_JOB)}"`,
@@ -83,11 +104,4 @@ function renamed({ input, node }: Item, name: string, hash: string): readonly Ed
     ...(metadata === undefined ? [] : [setEntry(text, metadata, 'name', name)]),
     ...(labels === undefined ? [] : [setEntry(text, labels, HASH_LABEL, hash)]),
   ]
-}
-
-/** kustomize corrects the model's reference at the very end: until then it names the Job as the Job was once called. */
-function isWorkerOf(job: Plain, model: Plain): boolean {
-  const reference = annotationOf(model, WORKER_JOB)
-  if (reference === undefined || namespaceOf(job) !== namespaceOf(model)) return false
-  return reference === objectRef(job).name || (isNamed(job, reference) && isOfSameTenant(job, model))
 }
