@@ -1,4 +1,4 @@
-import { entryAt, type MapNode, type Node } from './node.ts'
+import { entryAt, type Node, textAt } from './node.ts'
 import { read } from './read.ts'
 import type { Read } from './read-any.ts'
 
@@ -174,7 +174,7 @@ async function resourceList(text: string, document: Slot): Promise<Cut | undefin
   const whole = await read(text, document.body, document.end, 'allowed')
   if (whole.kind === 'unreadable') return { ...whole, document: document.document }
   if (whole.kind === 'empty' || whole.node.kind !== 'map') return undefined
-  if (entryText(whole.node, 'kind') !== 'ResourceList') return undefined
+  if (textAt(whole.node, 'kind') !== 'ResourceList') return undefined
   const sequence = readList(text, document, whole)
   if (sequence === undefined) return unreadable(document, 'a ResourceList must have `items`, a list')
   const section = (key: string): Section | undefined => {
@@ -183,11 +183,6 @@ async function resourceList(text: string, document: Slot): Promise<Cut | undefin
   }
   const sections = { functionConfig: section('functionConfig'), results: section('results') }
   return { kind: 'resource-list', list: { ...sequence, document, ...sections } }
-}
-
-const entryText = (node: MapNode, key: string): unknown => {
-  const value = entryAt(node, key)?.value
-  return value?.kind === 'scalar' ? value.value : undefined
 }
 
 const TOP_LEVEL = /(?:^\ufeff?|\n)([^\s#-][^\n]*)/g

@@ -5,7 +5,7 @@ import { shown } from '../crds/wording.ts'
 import { canonical } from './canonical.ts'
 import { claim } from './claim.ts'
 import type { Settings } from './config.ts'
-import { job } from './job.ts'
+import { type DigestsOf, job } from './job.ts'
 import type { Manifest } from './manifest.ts'
 import { isPlain, withoutNulls } from './merge.ts'
 
@@ -16,9 +16,6 @@ export interface Expansion {
   readonly job: Manifest | undefined
 }
 
-/** Digests of the generated Secrets and ConfigMaps that a Job refers to by these names. */
-export type DigestsOf = (model: ArksModel, job: Manifest) => readonly string[]
-
 /** Every model with its claim and Job; there are no problems with any of them. */
 export function expand(
   models: readonly ArksModel[],
@@ -26,13 +23,7 @@ export function expand(
   digestsOf: DigestsOf,
 ): ReadonlyMap<ArksModel, Expansion> {
   const claims = claimsByModel(models, settings)
-  return new Map(models.map((model) => [model, { claim: claims.get(model), job: jobOf(model, settings, digestsOf) }]))
-}
-
-function jobOf(model: ArksModel, settings: Settings, digestsOf: DigestsOf): Manifest | undefined {
-  const plain = job(model, settings, [])
-  const digests = plain === undefined ? [] : digestsOf(model, plain)
-  return digests.length === 0 ? plain : job(model, settings, digests)
+  return new Map(models.map((model) => [model, { claim: claims.get(model), job: job(model, settings, digestsOf) }]))
 }
 
 function claimsByModel(models: readonly ArksModel[], settings: Settings): Map<ArksModel, Manifest> {

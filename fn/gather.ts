@@ -302,7 +302,7 @@ const words = (text: string): Readonly<Record<'ours' | 'kinds' | 'markers' | 'ha
 })
 
 /** Lines by their places: quick for places in ascending order. */
-class Lines {
+export class Lines {
   readonly #text: string
   #at = 0
   #line = 1

@@ -16,6 +16,9 @@ import { inheritedAnnotations, inheritedLabels, labelOf, type Manifest, ownLabel
 import { asList, asPlain, merged, mergedInstanceSpec, withoutNulls } from './merge.ts'
 import { workerHash } from './worker-hash.ts'
 
+/** Of the generated Secrets and ConfigMaps that a Job of this spec reads. */
+export type DigestsOf = (model: ArksModel, spec: Plain) => readonly string[]
+
 type HuggingFace = Extract<ArksModel['source'], { kind: 'huggingface' }>
 
 /** Where each of the 42 fields of `spec.instanceSpec` lands in the Job. */
@@ -68,14 +71,14 @@ export const CA_VOLUME = 'ca-bundle'
 export const CA_PATH = '/etc/arksmodel/ca'
 
 /**
- * The Job that loads this model. `digests` are those of the generated Secrets and ConfigMaps that it reads.
+ * The Job that loads this model.
  * No TTL, hook, suspend, force or owner: every tool that applies manifests would run it again or lose it.
  */
-export function job(model: ArksModel, settings: Settings, digests: readonly string[]): Manifest | undefined {
+export function job(model: ArksModel, settings: Settings, digestsOf: DigestsOf): Manifest | undefined {
   if (model.source.kind === 'volume') return undefined
   const spec = jobSpec(model, model.source, settings)
   const reload = model.annotations[RELOAD]
-  const hash = workerHash({ spec, reload, digests })
+  const hash = workerHash({ spec, reload, digests: digestsOf(model, spec) })
   return {
     apiVersion: 'batch/v1',
     kind: 'Job',

@@ -13,6 +13,7 @@ import {
   gather,
   type Input,
   type Item,
+  Lines,
   type Located,
   spotOf,
   type Unread,
@@ -123,7 +124,9 @@ async function configOf(gathered: Gathered, options: Options): Promise<Configure
 async function configFile({ name, text }: Input, other: Item | undefined): Promise<Configured> {
   const unreadable = (message: string, at?: number): Configured => ({
     ok: false,
-    findings: [finding({ file: name, ...(at === undefined ? {} : { line: lineOf(text, at) }) }, { path: '', message })],
+    findings: [
+      finding({ file: name, ...(at === undefined ? {} : { line: new Lines(text).of(at) }) }, { path: '', message }),
+    ],
   })
   if (other !== undefined)
     return {
@@ -162,8 +165,8 @@ async function expanded(gathered: Gathered, settings: Settings): Promise<Changed
   )
   const items = new Map(pairs.map(({ model, item }) => [model, item]))
   const suffixed = gathered.suffixed.map(({ object }) => object)
-  const digestsOf = (model: ArksModel, job: Manifest): readonly string[] =>
-    suffixed.length === 0 ? [] : digests(items.get(model)?.object ?? {}, references(job.spec), suffixed)
+  const digestsOf = (model: ArksModel, spec: Plain): readonly string[] =>
+    suffixed.length === 0 ? [] : digests(items.get(model)?.object ?? {}, references(spec), suffixed)
   const expansions = expand([...items.keys()], settings, digestsOf)
   const made = pairs.map(({ model, item }) => ({ model, item, ...expansions.get(model) }))
   const findings = [...findingsOf(read), ...(await namesakes(made, gathered.others))]
@@ -422,5 +425,3 @@ const objectIn = (node: Node): Plain => asPlain(toJson(itemNode(node)))
 
 const same = (a: unknown, b: unknown): boolean =>
   canonical(withoutNulls(asPlain(a))) === canonical(withoutNulls(asPlain(b)))
-
-const lineOf = (text: string, at: number): number => text.slice(0, at).split('\n').length
