@@ -1,14 +1,15 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as assert from 'uvu/assert'
-import { parse, parseAllDocuments } from 'yaml'
+import { parse } from 'yaml'
 import { asPlain } from '../fn/merge.ts'
 import { EXAMPLES, type Example } from './data/examples.ts'
 import { mustEqualFile, UPDATE } from './fixture.ts'
 import { describe, leftOut } from './harness.ts'
+import { objects, title } from './objects.ts'
 import { kpt, kubectls, kustomize } from './parts.ts'
 import { BUILD, expanded, printed, ran } from './process.ts'
+import { scratch } from './scratch.ts'
 
 const by = (kind: Example['by']): readonly Example[] => EXAMPLES.filter((example) => example.by === kind)
 
@@ -59,8 +60,7 @@ else {
   describe(`examples with kpt ${renderer.version}`, (test) => {
     for (const { folder } of by('kpt')) {
       test(`${folder}: rendered three times without a diff`, () => {
-        const scratch = mkdtempSync(join(tmpdir(), 'arksmodel-kpt-'))
-        const copy = join(scratch, 'kpt')
+        const copy = join(scratch({}), 'kpt')
         cpSync(folder, copy, { recursive: true })
         for (const time of [1, 2, 3]) {
           printed(renderer.path, ['fn', 'render', copy, '--allow-exec'])
@@ -69,7 +69,6 @@ else {
         }
         printed(renderer.path, ['fn', 'eval', copy, '--exec', 'arksmodel-fn', '--fn-config', join(copy, 'expand.yaml')])
         assert.is(difference(folder, copy), '', 'fn eval')
-        rmSync(scratch, { recursive: true })
       })
     }
   })
@@ -82,8 +81,4 @@ const difference = (left: string, right: string): string => ran('diff', ['-r', l
 
 const strings = (value: unknown): readonly string[] => (Array.isArray(value) ? value.map(String) : [])
 
-const names = (text: string): readonly string[] =>
-  parseAllDocuments(text)
-    .map((document) => document.toJS())
-    .map(({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`)
-    .sort()
+const names = (text: string): readonly string[] => objects(text).map(title).sort()

@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
-import { parseAllDocuments } from 'yaml'
 import type { Plain } from '../crds/arksmodel.ts'
-import { asPlain } from '../fn/merge.ts'
 import { type Answer, startCluster } from './cluster.ts'
 import { EXAMPLES, TOOL_FILES } from './data/examples.ts'
 import { describe, leftOut } from './harness.ts'
+import { at, objects, title } from './objects.ts'
 import { goModule } from './parts.ts'
 
 const RESTRICTED = Object.fromEntries(
@@ -24,15 +23,7 @@ const CRDS = [
   ['github.com/argoproj/argo-cd/v3', '3.5.0', 'manifests/crds/application-crd.yaml'],
 ] as const
 
-const objects = (file: string): readonly Plain[] =>
-  parseAllDocuments(readFileSync(file, 'utf8'))
-    .map((document) => asPlain(document.toJS()))
-    .filter((object) => object['kind'] !== undefined)
-
-const of = (object: Plain, ...path: readonly string[]): unknown =>
-  path.reduce<unknown>((value, name) => asPlain(value)[name], object)
-
-const title = (object: Plain): string => `${object['kind']} ${of(object, 'metadata', 'name')}`
+const read = (file: string): readonly Plain[] => objects(readFileSync(file, 'utf8'))
 
 /** `kpt` packages hold their result in several files. */
 const files = ({ folder, by, expected }: (typeof EXAMPLES)[number]): readonly string[] =>
@@ -47,19 +38,19 @@ const missing = modules.find((module) => module.kind === 'missing')
 const cluster = await startCluster()
 if (cluster.kind === 'missing') leftOut('examples on a real API server', cluster)
 else {
-  const all = EXAMPLES.map((example) => ({ example, applied: files(example).flatMap(objects) }))
+  const all = EXAMPLES.map((example) => ({ example, applied: files(example).flatMap(read) }))
   const admitted = (answer: Answer, what: string): void => {
-    assert.ok(answer.status < 300, `${what}: ${of(asPlain(answer.body), 'message')}`)
+    assert.ok(answer.status < 300, `${what}: ${at(answer.body, 'message')}`)
     assert.equal(answer.warnings, [], what)
   }
   const install = async (file: string): Promise<void> => {
-    for (const crd of objects(file)) {
+    for (const crd of read(file)) {
       admitted(await cluster.create(crd), title(crd))
-      await cluster.waitForCrd(String(of(crd, 'metadata', 'name')))
+      await cluster.waitForCrd(String(at(crd, 'metadata', 'name')))
     }
   }
   const namespaces = (list: readonly Plain[]): Set<string> =>
-    new Set(list.map((object) => String(of(object, 'metadata', 'namespace') ?? 'default')))
+    new Set(list.map((object) => String(at(object, 'metadata', 'namespace') ?? 'default')))
 
   describe('examples on a real API server', (test) => {
     test('has the CRD and restricted namespaces', async () => {
@@ -85,12 +76,12 @@ else {
       test('has their CRDs', async () => {
         for (const [index, module] of modules.entries())
           if (module.kind === 'part') await install(join(module.path, CRDS[index]?.[2] ?? ''))
-        for (const namespace of namespaces(TOOL_FILES.flatMap(objects))) await cluster.createNamespace(namespace)
+        for (const namespace of namespaces(TOOL_FILES.flatMap(read))) await cluster.createNamespace(namespace)
       })
 
       for (const file of TOOL_FILES) {
         test(`${file} is admitted without a warning`, async () => {
-          for (const object of objects(file))
+          for (const object of read(file))
             admitted(await cluster.apply(object, { dryRun: true, strict: true }), title(object))
         })
       }
