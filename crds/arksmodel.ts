@@ -1,4 +1,5 @@
 import { TOKEN_KEY } from './names.ts'
+import { isRecord } from './place.ts'
 import { modelProblems, type Problem } from './problems.ts'
 
 /** What a controller writes to `status.phase`. */
@@ -113,9 +114,7 @@ const text = (value: unknown): string | undefined => (typeof value === 'string' 
 
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
-const isPlain = (value: unknown): value is Plain => typeof value === 'object' && value !== null && !Array.isArray(value)
-
-const plain = (value: unknown): Plain => (isPlain(value) ? value : {})
+const plain = (value: unknown): Plain => (isRecord(value) ? value : {})
 
 const texts = (value: unknown): Record<string, string> =>
   Object.fromEntries(

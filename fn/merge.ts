@@ -1,4 +1,5 @@
 import type { Plain } from '../crds/arksmodel.ts'
+import { isRecord } from '../crds/place.ts'
 import { canonical } from './canonical.ts'
 
 /** `over` on top of `under`: maps by key, everything else replaced. A null replaces too: see `withoutNulls`. */
@@ -45,8 +46,7 @@ const sameName = (a: unknown, b: unknown): boolean => isPlain(a) && isPlain(b) &
 
 const sameValue = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b)
 
-export const isPlain = (value: unknown): value is Plain =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+export const isPlain = (value: unknown): value is Plain => isRecord(value)
 
 export const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
