@@ -1,6 +1,7 @@
-import { TOKEN_KEY } from './names.ts'
+import { SHARDS, TOKEN_KEY } from './names.ts'
 import { isRecord } from './place.ts'
 import { modelProblems, type Problem } from './problems.ts'
+import { shardCount } from './rules.ts'
 
 /** What a controller writes to `status.phase`. */
 export const PHASES = ['Pending', 'StorageCreating', 'ModelLoading', 'Ready', 'Failed'] as const
@@ -33,6 +34,8 @@ export type Source =
       readonly endpoint: string | undefined
       readonly include: readonly string[]
       readonly exclude: readonly string[]
+      /** How many pods load it together, from the annotation `arks.ai/shards`. */
+      readonly shards: number
     }
   /** The model is on the volume already. */
   | { readonly kind: 'volume' }
@@ -64,15 +67,16 @@ export function parseArksModel(input: unknown): Parsed {
   const storage = plain(spec['storage'])
   const claim = plain(storage['pvc'])
   const name = text(metadata['name']) ?? ''
+  const annotations = texts(metadata['annotations'])
   return {
     ok: true,
     value: {
       name,
       namespace: text(metadata['namespace']),
       labels: texts(metadata['labels']),
-      annotations: texts(metadata['annotations']),
+      annotations,
       model: text(spec['model']) ?? '',
-      source: source(plain(spec['source'])['huggingface']),
+      source: source(plain(spec['source'])['huggingface'], shardCount(annotations[SHARDS]) ?? 1),
       storage: {
         claimName: text(claim['name']) ?? name,
         claimSpec: claim['spec'] === undefined || claim['spec'] === null ? undefined : plain(claim['spec']),
@@ -84,7 +88,7 @@ export function parseArksModel(input: unknown): Parsed {
   }
 }
 
-function source(input: unknown): Source {
+function source(input: unknown, shards: number): Source {
   if (input === undefined || input === null) return { kind: 'volume' }
   const huggingface = plain(input)
   return {
@@ -94,6 +98,7 @@ function source(input: unknown): Source {
     endpoint: text(huggingface['endpoint']),
     include: list(huggingface['include']).map(String),
     exclude: list(huggingface['exclude']).map(String),
+    shards,
   }
 }
 

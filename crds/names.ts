@@ -12,6 +12,8 @@ export const HASH_LABEL = 'arks.ai/worker-hash'
 export const WORKER_JOB = 'arks.ai/worker-job'
 /** On the model: any text; a new one is a new Job. */
 export const RELOAD = 'arks.ai/reload'
+/** On the model: how many pods load it together. */
+export const SHARDS = 'arks.ai/shards'
 /** On everything generated: dropped and made again on every run. */
 export const GENERATED_FROM = 'arks.ai/generated-from'
 

@@ -6,7 +6,7 @@ import {
   validateSealWorkerJobs,
 } from './generated/validate.js'
 import { isRecord, type Place, places, placeText, valueAt, within } from './place.ts'
-import { CONFIG_RULES, INSTANCE_RULES, KUBERNETES_RULES, MODEL_RULES, type Rule } from './rules.ts'
+import { ANNOTATION_RULES, CONFIG_RULES, INSTANCE_RULES, KUBERNETES_RULES, MODEL_RULES, type Rule } from './rules.ts'
 import { type Finding, withFound, withoutTokens, worded } from './wording.ts'
 
 /** What is wrong in a user's object, and where: `spec.storage.pvc.spec.accessModes[0]`. */
@@ -30,7 +30,7 @@ export function configProblems(config: unknown): readonly Problem[] {
   return findings(config, validateExpandArksModels, [...CONFIG_RULES, ...INSTANCE_RULES]).map(problem)
 }
 
-const RULES: readonly Rule[] = [...MODEL_RULES, ...KUBERNETES_RULES, ...INSTANCE_RULES]
+const RULES: readonly Rule[] = [...MODEL_RULES, ...KUBERNETES_RULES, ...ANNOTATION_RULES, ...INSTANCE_RULES]
 
 const TOKEN_REF: Place = ['spec', 'source', 'huggingface', 'tokenSecretRef']
 

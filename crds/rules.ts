@@ -1,3 +1,4 @@
+import { SHARDS } from './names.ts'
 import { isRecord } from './place.ts'
 
 /**
@@ -19,6 +20,8 @@ const EFFECTS: readonly string[] = ['NoSchedule', 'PreferNoSchedule', 'NoExecute
 const OPERATORS: readonly string[] = ['Exists', 'Equal', 'Lt', 'Gt']
 const DNS_POLICIES: readonly string[] = ['ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None']
 const PREEMPTION_POLICIES: readonly string[] = ['PreemptLowerPriority', 'Never']
+
+const MOST_SHARDS = 64
 
 const KEY =
   'must be a key of at most 63 letters, digits, "-", "_" and ".", with a letter or digit at both ends, alone or below a domain as in "example.com/team"'
@@ -109,6 +112,16 @@ export const KUBERNETES_RULES: readonly Rule[] = [
   },
   ...labelRules('metadata.labels'),
   ...annotationRules('metadata.annotations'),
+]
+
+/** What the function reads in annotations, which no rule of the CRD can see. */
+export const ANNOTATION_RULES: readonly Rule[] = [
+  {
+    scope: 'metadata.annotations',
+    field: SHARDS,
+    message: `must be a whole number from 1 to ${MOST_SHARDS}, without sign or leading zeros`,
+    holds: (annotations) => shardCount(member(annotations, SHARDS)) !== undefined,
+  },
 ]
 
 /** What Kubernetes refuses in a Job: of a model's instanceSpec, and of the one in the function config. */
@@ -212,6 +225,13 @@ export const CONFIG_RULES: readonly Rule[] = [
     holds: (proxy) => proxyUrl(text(proxy)),
   },
 ]
+
+/** What the annotation `arks.ai/shards` says: 1 where there is none, undefined where it is no such number. */
+export function shardCount(annotation: unknown): number | undefined {
+  if (annotation === undefined) return 1
+  const count = /^[1-9][0-9]?$/.test(text(annotation)) ? Number(annotation) : Infinity
+  return count <= MOST_SHARDS ? count : undefined
+}
 
 /** All tokens of the Hub begin so, and no name of a Secret can. */
 export const token = (value: string): boolean => value.startsWith('hf_')

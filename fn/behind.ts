@@ -1,5 +1,6 @@
 import { type ArksModel, type Plain, parseArksModel } from '../crds/arksmodel.ts'
-import { MODEL_LABEL, MODELS_VOLUME, WORKER_CONTAINER } from '../crds/names.ts'
+import { MODEL_LABEL, MODELS_VOLUME, SHARDS, WORKER_CONTAINER } from '../crds/names.ts'
+import { placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
 import { canonical } from './canonical.ts'
 import { objectRef } from './finding.ts'
@@ -31,7 +32,7 @@ export function changedBehind(model: Plain, job: Plain, claimNamed: ClaimNamed):
     ...(called !== undefined && value.name.includes(called)
       ? []
       : [behind('metadata.name', `calls it "${called}"`, job)]),
-    ...(isTold(worker, value, value.source) ? [] : [behind('spec', 'still loads what it was', job)]),
+    ...told(worker, value, value.source, job),
     ...(isMounted ? [] : [behind('spec.storage.pvc.name', `mounts "${mounted}"`, job)]),
     ...claimSpec(value, claim),
     ...token(worker, value.source, isRenamed(model), job),
@@ -51,6 +52,14 @@ const behind = (path: string, does: string, job: Plain): Problem => ({
   message: `must not be changed behind the function: the Job "${objectRef(job).name}" ${does}; ${BELOW}`,
 })
 
+/** The number of pods and the part that each of them loads belong together: a shard without a pod is never loaded. */
+function told(worker: Plain, model: ArksModel, source: HuggingFace, job: Plain): readonly Problem[] {
+  const { completions = 1 } = asPlain(job['spec'])
+  if (completions !== source.shards)
+    return [behind(placeText(['metadata', 'annotations', SHARDS]), `has \`completions: ${completions}\``, job)]
+  return isTold(worker, model, source) ? [] : [behind('spec', 'still loads what it was', job)]
+}
+
 /** A patch of the Job may have told the loader more, of other things. */
 function isTold(worker: Plain, model: ArksModel, source: HuggingFace): boolean {
   const args = asList(worker['args'])
@@ -61,7 +70,7 @@ function isTold(worker: Plain, model: ArksModel, source: HuggingFace): boolean {
   )
 }
 
-const WHAT_TO_LOAD = ['--to', '--revision', '--include', '--exclude']
+const WHAT_TO_LOAD = ['--to', '--revision', '--include', '--exclude', '--shard']
 
 function claimSpec({ storage }: ArksModel, claim: Plain | undefined): readonly Problem[] {
   if (storage.claimSpec === undefined || claim === undefined) return []

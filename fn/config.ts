@@ -1,9 +1,9 @@
 import type { Plain } from '../crds/arksmodel.ts'
 import { CONFIG_API_VERSION, KIND } from '../crds/names.ts'
 import { configProblems, type Problem } from '../crds/problems.ts'
+import { VERSION } from '../crds/version.ts'
 import { kind as kindOf, shown, unknownField } from '../crds/wording.ts'
 import { asPlain, isPlain } from './merge.ts'
-import { VERSION } from './version.ts'
 
 /** What one run does, with every default filled in. */
 export type Config =

@@ -1,13 +1,15 @@
 import type { ArksModel, Plain } from '../crds/arksmodel.ts'
+import { SHARDS } from '../crds/names.ts'
 import { type Place, placeText, valueAt } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
+import { ACCESS_MODES } from '../crds/rules.ts'
 import { shown } from '../crds/wording.ts'
 import { canonical } from './canonical.ts'
 import { claim } from './claim.ts'
 import type { Settings } from './config.ts'
 import { type DigestsOf, job } from './job.ts'
 import type { Manifest } from './manifest.ts'
-import { isPlain, withoutNulls } from './merge.ts'
+import { asList, isPlain, withoutNulls } from './merge.ts'
 
 /** What one model becomes, besides itself. */
 export interface Expansion {
@@ -49,17 +51,24 @@ const claimKey = (model: ArksModel): string => `${namespaceOf(model)}/${model.st
 const nameOf = (model: ArksModel): string =>
   model.namespace === undefined ? model.name : `${model.namespace}/${model.name}`
 
-/** What models do to each other, by the model that comes later. */
+/** What models do to each other, by the model that comes later; and to a claim, whichever of them has its spec. */
 export function collisions(models: readonly ArksModel[]): ReadonlyMap<ArksModel, readonly Problem[]> {
   const identities = new Set<string>()
   const specs = new Map<string, { readonly model: ArksModel; readonly spec: Plain }>()
   const paths = new Map<string, ArksModel>()
   const claims = new Map<string, ArksModel>()
   const problems = new Map<ArksModel, readonly Problem[]>()
+  const claimSpecs = specsByClaim(models)
   for (const model of models) {
     const identity = `${namespaceOf(model)}/${model.name}`
     if (identities.has(identity)) problems.set(model, [again(model)])
-    else problems.set(model, [...otherSpelling(model, claims), ...otherSpec(model, specs), ...samePath(model, paths)])
+    else
+      problems.set(model, [
+        ...otherSpelling(model, claims),
+        ...otherSpec(model, specs),
+        ...samePath(model, paths),
+        ...shardsApart(model, claimSpecs.get(claimKey(model))),
+      ])
     identities.add(identity)
   }
   return problems
@@ -115,4 +124,24 @@ function samePath(model: ArksModel, paths: Map<string, ArksModel>): readonly Pro
   if (known === undefined) return []
   const message = `must differ from that of ${nameOf(known)}: both would write /models/${path} of the claim "${model.storage.claimName}"`
   return [{ path: 'spec.storage.subPath', message }]
+}
+
+/** The first spec of each claim. */
+const specsByClaim = (models: readonly ArksModel[]): ReadonlyMap<string, Plain> =>
+  new Map(
+    models
+      .toReversed()
+      .flatMap((model) =>
+        model.storage.claimSpec === undefined ? [] : [[claimKey(model), model.storage.claimSpec] as const],
+      ),
+  )
+
+/** The pods of several shards may run on several nodes. Of modes that are refused themselves there is nothing to say. */
+function shardsApart({ source, storage }: ArksModel, spec: Plain | undefined): readonly Problem[] {
+  if (source.kind === 'volume' || source.shards === 1) return []
+  const modes = asList(spec?.['accessModes'])
+  const known = ACCESS_MODES.filter((mode) => modes.includes(mode))
+  if (known.length === 0 || known.includes('ReadWriteMany')) return []
+  const message = `must be "1" where the claim "${storage.claimName}" has no access mode ReadWriteMany, got "${source.shards}"`
+  return [{ path: placeText(['metadata', 'annotations', SHARDS]), message }]
 }

@@ -67,6 +67,9 @@ export const INSTANCE_FIELDS = {
   volumes: 'pod',
 } as const
 
+/** Kubernetes gives it to each pod of an Indexed Job, unless the container has a variable of this name. */
+const SHARD_INDEX = 'JOB_COMPLETION_INDEX'
+
 export const CA_VOLUME = 'ca-bundle'
 export const CA_PATH = '/etc/arksmodel/ca'
 
@@ -103,6 +106,7 @@ function jobSpec(model: ArksModel, source: HuggingFace, settings: Settings): Pla
   return {
     backoffLimit: settings.backoffLimit,
     activeDeadlineSeconds: instance['activeDeadlineSeconds'],
+    ...completions(source),
     podFailurePolicy: {
       rules: [
         // A drained or preempted pod is not a failed attempt. `status` is spelled out: older servers add it to the list.
@@ -122,6 +126,10 @@ function jobSpec(model: ArksModel, source: HuggingFace, settings: Settings): Pla
     },
   }
 }
+
+/** All shards at once, each in a pod of its own. */
+const completions = ({ shards }: HuggingFace): Plain =>
+  shards === 1 ? {} : { completionMode: 'Indexed', completions: shards, parallelism: shards }
 
 /** What a restricted namespace demands, and what a loader needs. A null in a config takes a line away. */
 const BUILT_IN = {
@@ -200,7 +208,7 @@ function container(model: ArksModel, source: HuggingFace, settings: Settings, in
   }
 }
 
-/** What the loader is told: which model, where to, which files. */
+/** What the loader is told: which model, where to, which files, where some may lie already, which part is this pod's. */
 export function loaderArgs(model: ArksModel, source: HuggingFace): string[] {
   const flag = (name: string, values: readonly string[]): string[] => values.flatMap((value) => [name, literal(value)])
   return [
@@ -210,6 +218,9 @@ export function loaderArgs(model: ArksModel, source: HuggingFace): string[] {
     ...flag('--revision', source.revision === undefined ? [] : [source.revision]),
     ...flag('--include', source.include),
     ...flag('--exclude', source.exclude),
+    '--reuse',
+    MODELS_PATH,
+    ...(source.shards === 1 ? [] : ['--shard', `$(${SHARD_INDEX})/${source.shards}`]),
   ]
 }
 
@@ -250,10 +261,12 @@ function ownEnv(model: ArksModel, source: HuggingFace, settings: Settings): Plai
 const field = (name: string, fieldPath: string): Plain => ({ name, valueFrom: { fieldRef: { fieldPath } } })
 
 /** Names of variables that the function sets for this model: no `instanceSpec.env` may set them too. */
-export const reservedEnv = (model: ArksModel, settings: Settings): ReadonlySet<string> =>
-  model.source.kind === 'volume'
-    ? new Set()
-    : new Set(ownEnv(model, model.source, settings).map(({ name }) => String(name)))
+export function reservedEnv(model: ArksModel, settings: Settings): ReadonlySet<string> {
+  const { source } = model
+  if (source.kind === 'volume') return new Set()
+  const own = ownEnv(model, source, settings).map(({ name }) => String(name))
+  return new Set(source.shards === 1 ? own : [...own, SHARD_INDEX])
+}
 
 type Place = (typeof INSTANCE_FIELDS)[keyof typeof INSTANCE_FIELDS]
 

@@ -1,12 +1,12 @@
 import { isUtf8 } from 'node:buffer'
 import { fstatSync, readSync, writeSync } from 'node:fs'
+import { VERSION } from '../crds/version.ts'
 import { withoutTokens } from '../crds/wording.ts'
 import { HELP, parseArguments } from './arguments.ts'
 import { Content, filesIn, readFile, Unreachable } from './files.ts'
 import { type Finding, finding, line, visible } from './finding.ts'
 import type { Input } from './gather.ts'
 import { type Outcome, run } from './run.ts'
-import { VERSION } from './version.ts'
 
 const DONE = 0
 const PROBLEMS = 1

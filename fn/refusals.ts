@@ -1,12 +1,13 @@
 import type { ArksModel, Plain } from '../crds/arksmodel.ts'
-import { MODELS_PATH, MODELS_VOLUME, WORKER_CONTAINER } from '../crds/names.ts'
+import { MODELS_PATH, MODELS_VOLUME, SHARDS, WORKER_CONTAINER } from '../crds/names.ts'
 import { placeText } from '../crds/place.ts'
 import type { Problem } from '../crds/problems.ts'
-import { ACCESS_MODES, label, subdomain } from '../crds/rules.ts'
+import { ACCESS_MODES, label, shardCount, subdomain } from '../crds/rules.ts'
 import { shown, withFound } from '../crds/wording.ts'
 import type { Settings } from './config.ts'
 import { CA_PATH, CA_VOLUME, instanceSpec, reservedEnv } from './job.ts'
 import { asList, asPlain, isPlain } from './merge.ts'
+import { annotationsOf } from './metadata.ts'
 import { quantity } from './quantity.ts'
 
 /**
@@ -213,7 +214,7 @@ export function draft(object: Plain): ArksModel {
     labels: {},
     annotations: {},
     model: '',
-    source: draftSource(asPlain(spec['source'])['huggingface']),
+    source: draftSource(asPlain(spec['source'])['huggingface'], shardCount(annotationsOf(object)[SHARDS]) ?? 1),
     storage: {
       claimName: text(claim['name']) ?? name,
       claimSpec: isPlain(claim['spec']) ? claim['spec'] : undefined,
@@ -224,7 +225,7 @@ export function draft(object: Plain): ArksModel {
   }
 }
 
-function draftSource(huggingface: unknown): ArksModel['source'] {
+function draftSource(huggingface: unknown, shards: number): ArksModel['source'] {
   if (!isPlain(huggingface)) return { kind: 'volume' }
   const hasToken = (huggingface['tokenSecretRef'] ?? '') !== ''
   return {
@@ -234,6 +235,7 @@ function draftSource(huggingface: unknown): ArksModel['source'] {
     endpoint: text(huggingface['endpoint']),
     include: [],
     exclude: [],
+    shards,
   }
 }
 

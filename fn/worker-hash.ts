@@ -2,7 +2,10 @@ import type { Plain } from '../crds/arksmodel.ts'
 import { canonical } from './canonical.ts'
 import { sha256 } from './digest.ts'
 
-/** What the API server lets change on a Job that exists (ValidateJobSpecUpdate): not part of the name. */
+/**
+ * What the API server lets change on a Job that exists (ValidateJobSpecUpdate): not part of the name. `completions` is:
+ * it changes in an Indexed Job alone, with `parallelism`, and the immutable template says which part of it a pod does.
+ */
 const MUTABLE = new Set(['activeDeadlineSeconds', 'backoffLimit', 'parallelism', 'suspend', 'ttlSecondsAfterFinished'])
 
 export interface Hashed {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
 import { HELP } from '../fn/arguments.ts'
 import { INSTANCE_FIELDS } from '../fn/job.ts'
-import { VERSION } from '../fn/version.ts'
+import { VERSION } from '../crds/version.ts'
 import { describe } from './harness.ts'
 
 const read = (path: string): string => readFileSync(path, 'utf8')

@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import type { Plain } from '../crds/arksmodel.ts'
+import { asList, asPlain } from '../fn/merge.ts'
 import { type Answer, startCluster } from './cluster.ts'
 import { EXAMPLES, TOOL_FILES } from './data/examples.ts'
 import { describe, leftOut } from './harness.ts'
-import { at, objects, title } from './objects.ts'
+import { at, objects, ofKind, title } from './objects.ts'
 import { goModule } from './parts.ts'
 
 const RESTRICTED = Object.fromEntries(
@@ -33,12 +35,21 @@ const files = ({ folder, by, expected }: (typeof EXAMPLES)[number]): readonly st
       )
     : [expected]
 
+async function eventually(count: number, look: () => Promise<readonly unknown[]>): Promise<readonly unknown[]> {
+  let found = await look()
+  for (const end = performance.now() + 20_000; found.length !== count && performance.now() < end; await sleep(50))
+    found = await look()
+  return found
+}
+
 const modules = await Promise.all(CRDS.map(([name, version]) => goModule(name, version)))
 const missing = modules.find((module) => module.kind === 'missing')
-const cluster = await startCluster()
+const cluster = await startCluster({ controllerManager: true })
 if (cluster.kind === 'missing') leftOut('examples on a real API server', cluster)
 else {
   const all = EXAMPLES.map((example) => ({ example, applied: files(example).flatMap(read) }))
+  const sharded = read('test/golden/loads-a-model-in-shards/expected.yaml')
+  const [job = {}] = ofKind(sharded, 'Job')
   const admitted = (answer: Answer, what: string): void => {
     assert.ok(answer.status < 300, `${what}: ${at(answer.body, 'message')}`)
     assert.equal(answer.warnings, [], what)
@@ -68,6 +79,30 @@ else {
           admitted(await cluster.apply(object, { dryRun: true, strict: true }), title(object))
       })
     }
+
+    test('a Job of shards is admitted without a warning', async () => {
+      for (const object of sharded) admitted(await cluster.apply(object), title(object))
+      const changed = { ...job, spec: { ...asPlain(at(job, 'spec')), parallelism: 2 } }
+      admitted(await cluster.apply(changed), 'fewer pods at once')
+      const refused = await cluster.apply({ ...job, spec: { ...changed.spec, completions: 3 } })
+      assert.is(refused.status, 422, 'another number of shards is another Job')
+      assert.match(String(at(refused.body, 'message')), 'spec.completions: Invalid value')
+      admitted(await cluster.apply(job), 'all of them at once again')
+    })
+
+    test('each of its pods is told which shard it loads', async () => {
+      const pods = await eventually(4, async () =>
+        asList(at((await cluster.request('GET', '/api/v1/namespaces/default/pods')).body, 'items')),
+      )
+      const index = 'batch.kubernetes.io/job-completion-index'
+      assert.equal(pods.map((pod) => at(pod, 'metadata', 'annotations', index)).toSorted(), ['0', '1', '2', '3'])
+      for (const pod of pods) {
+        const { args, env } = asPlain(at(pod, 'spec', 'containers', 0))
+        assert.equal(asList(args).slice(-2), ['--shard', '$(JOB_COMPLETION_INDEX)/4'])
+        const [given] = asList(env).filter((each) => at(each, 'name') === 'JOB_COMPLETION_INDEX')
+        assert.match(String(at(given, 'valueFrom', 'fieldRef', 'fieldPath')), index)
+      }
+    })
   })
 
   if (missing?.kind === 'missing') leftOut('examples for Flux and Argo CD on a real API server', missing)

@@ -347,6 +347,17 @@ describe('the name of a Job', (test) => {
     assert.is(new Set(all).size, all.length)
   })
 
+  test('counts the shards of an Indexed Job', async () => {
+    const pvc = { spec: { ...CLAIM.spec, accessModes: ['ReadWriteMany'] } }
+    const ofShards = (shards: string): Promise<string> =>
+      jobName({ pvc, metadata: { annotations: { 'arks.ai/shards': shards } } })
+    assert.is(await ofShards('1'), await jobName(), 'one is an ordinary Job')
+    const all = await Promise.all(['1', '2', '3', '64'].map(ofShards))
+    assert.is(new Set(all).size, all.length)
+    const existing = { metadata: { annotations: { 'arks.ai/shards': '2' } }, pvc: { spec: undefined } }
+    assert.is(await jobName(existing), all[1], 'on a claim that exists already')
+  })
+
   test('does not count what can be changed in place, or is not in the Job', async () => {
     const name = await jobName()
     const others = fc.record(

@@ -34,8 +34,8 @@ const outcome = (text: string, seal = true): Promise<Outcome> =>
   run([{ name: undefined, text }], { config: undefined, seal })
 
 /** What comes out for the model: its claim, its Job and itself, with the separators. */
-async function pieces(): Promise<readonly [claim: string, job: string, model: string]> {
-  const [claim = '', job = '', stamped = ''] = (await expanded(MODEL)).split(/^(?=---\n)/m)
+async function pieces(model = MODEL): Promise<readonly [claim: string, job: string, model: string]> {
+  const [claim = '', job = '', stamped = ''] = (await expanded(model)).split(/^(?=---\n)/m)
   return [claim, job, stamped]
 }
 
@@ -110,6 +110,44 @@ const CHANGES: Readonly<
   },
 }
 
+const SHARDED = MODEL.replace('reload: "1"', 'shards: "4"').replace('ReadWriteOnce', 'ReadWriteMany')
+
+/** A change behind the function that would leave a shard to nobody, or load one twice. */
+const SHARDS: Readonly<
+  Record<string, { readonly of: 'model' | 'job'; readonly from: string; readonly to: string; readonly want: string }>
+> = {
+  'another number': {
+    of: 'model',
+    from: 'shards: "4"',
+    to: 'shards: "2"',
+    want: `metadata.annotations[arks.ai/shards]: ${BEHIND} has \`completions: 4\`; ${BELOW}`,
+  },
+  'no number any more': {
+    of: 'model',
+    from: '    arks.ai/shards: "4"\n',
+    to: '',
+    want: `metadata.annotations[arks.ai/shards]: ${BEHIND} has \`completions: 4\`; ${BELOW}`,
+  },
+  'fewer pods': {
+    of: 'job',
+    from: 'completions: 4',
+    to: 'completions: 2',
+    want: `metadata.annotations[arks.ai/shards]: ${BEHIND} has \`completions: 2\`; ${BELOW}`,
+  },
+  'the whole in each pod': {
+    of: 'job',
+    from: '        - --shard\n        - $(JOB_COMPLETION_INDEX)/4\n',
+    to: '',
+    want: `spec: ${BEHIND} still loads what it was; ${BELOW}`,
+  },
+  'one shard in each pod': {
+    of: 'job',
+    from: '        - $(JOB_COMPLETION_INDEX)/4\n',
+    to: '        - $(JOB_COMPLETION_INDEX)/4\n        - --shard\n        - 0/4\n',
+    want: `spec: ${BEHIND} still loads what it was; ${BELOW}`,
+  },
+}
+
 describe('the seal', (test) => {
   test('leaves alone what nobody changed', async () => {
     const text = await expanded(MODEL)
@@ -153,6 +191,24 @@ describe('the seal', (test) => {
         findings.map(line),
         want.map((each) => `ArksModel ${subject}: ${each.replace('JOB', jobName(job) ?? '')}`),
       )
+    })
+  }
+
+  test('leaves shards alone, however many of them are loaded at once', async () => {
+    const [claim, job, model] = await pieces(SHARDED)
+    const changed = claim + job.replace('parallelism: 4', 'parallelism: 2') + model
+    assert.match(changed, 'parallelism: 2')
+    assert.fixture((await outcome(changed)).stdout, changed)
+  })
+
+  for (const [name, { of, from, to, want }] of Object.entries(SHARDS)) {
+    test(`refuses of shards ${name}`, async () => {
+      const [claim, job, model] = await pieces(SHARDED)
+      const [before, after] = of === 'job' ? [job, job.replace(from, () => to)] : [model, model.replace(from, to)]
+      assert.is.not(after, before)
+      const { stdout, findings } = await outcome(claim + (of === 'job' ? after + model : job + after))
+      assert.is(stdout, '')
+      assert.equal(findings.map(line), [`ArksModel qwen: ${want.replace('JOB', jobName(job) ?? '')}`])
     })
   }
 

@@ -24,6 +24,11 @@ const claimed = (spec: string): string =>
   model(`{model: org/a, source: {huggingface: {}}, storage: {pvc: {spec: {${spec}}}}}`)
 const job = (instanceSpec: string): string => loaded(`instanceSpec: {${instanceSpec}}`)
 export const GOOD: string = loaded('')
+/** Of a model that several pods load. */
+const sharded = (shards: string, spec: string, name = 'qwen'): string =>
+  model(`{model: org/a, ${spec}}`, `name: ${name}, annotations: {arks.ai/shards: ${shards}}`)
+const onClaim = (mode: string): string => `source: {huggingface: {}}, storage: {pvc: {name: c, spec: {accessModes: [${mode}], resources: {requests: {storage: 1Gi}}}}}`
+const SHARDS = 'metadata.annotations[arks.ai/shards]: must be a whole number from 1 to 64, without sign or leading zeros'
 const GOOD_CLAIM = 'accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}'
 
 const settings = (spec: string): string =>
@@ -298,6 +303,20 @@ export const BAD_INPUT: Readonly<Record<string, BadInput>> = {
       'ArksModel m2: spec.storage.subPath: must differ from that of m0: both would write /models/a/b of the claim "c"',
     ] },
   'one path, spelled out once': { why: 'the path of a model without one has a name too', input: model('{model: org/a, source: {huggingface: {}}, storage: {pvc: {name: c}}}', 'name: a, namespace: prod') + '---\n' + model('{model: org/a, source: {huggingface: {}}, storage: {pvc: {name: c}, subPath: models/prod/a}}', 'name: b, namespace: prod'), want: ['ArksModel prod/b: spec.storage.subPath: must differ from that of prod/a: both would write /models/models/prod/a of the claim "c"'] },
+  'shards that are no number of them': { why: 'as text, and the same for a model with nothing to load', input: ['"0"', '"65"', '"100"', '"04"', '"+4"', '"-1"', '"4.0"', '"1e1"', '" 4"', '"0x4"', 'four', '"4\\n"', '""'].map((shards, index) => sharded(shards, index % 2 === 0 ? 'source: {huggingface: {}}, storage: {pvc: {name: c}}' : 'storage: {pvc: {name: c}}', `m${index}`)).join('---\n'), want: [
+      ...['0', '65', '100', '04', '+4', '-1', '4.0', '1e1', ' 4', '0x4', 'four', '4\\n'].map((shards, index) => `ArksModel m${index}: ${SHARDS}, got "${shards}"`),
+      `ArksModel m12: ${SHARDS}`,
+    ] },
+  'shards without quotes': { why: 'an annotation is text', input: sharded('4', 'source: {huggingface: {}}, storage: {pvc: {name: c}}'), want: ['ArksModel qwen: metadata.annotations[arks.ai/shards]: must be text, got the number 4'] },
+  'shards on a claim of one node': { why: 'pods on other nodes would wait for it for ever', input: ['ReadWriteOnce', 'ReadWriteOncePod', 'ReadWriteOnce, ReadOnlyMany'].map((mode, index) => sharded('"2"', onClaim(mode).replace('name: c, ', ''), `m${index}`)).join('---\n'), want: [0, 1, 2].map((index) => `ArksModel m${index}: metadata.annotations[arks.ai/shards]: must be "1" where the claim "m${index}" has no access mode ReadWriteMany, got "2"`) },
+  'shards on a claim of another model': { why: 'its spec stands there', input: sharded('"64"', 'source: {huggingface: {}}, storage: {pvc: {name: c}}') + '---\n' + model(`{model: org/b, ${onClaim('ReadWriteOnce')}}`, 'name: other'), want: ['ArksModel qwen: metadata.annotations[arks.ai/shards]: must be "1" where the claim "c" has no access mode ReadWriteMany, got "64"'] },
+  'shards on a claim with a mode that is none': { why: 'one cause, one line', input: sharded('"2"', onClaim('RWX')), want: ['ArksModel qwen: spec.storage.pvc.spec.accessModes[0]: must be one of ReadWriteOnce, ReadOnlyMany, ReadWriteMany, ReadWriteOncePod, got "RWX"'] },
+  'shards of a model that is wrong elsewhere': { why: 'all of it at once', input: sharded('"2"', `${onClaim('ReadWriteOnce').replace('name: c, ', '')}, sorce: a, instanceSpec: {env: [{name: JOB_COMPLETION_INDEX, value: "0"}]}`), want: [
+      'ArksModel qwen: spec.sorce: unknown field "sorce"; did you mean "source"?',
+      'ArksModel qwen: spec.instanceSpec.env[0].name: must not be JOB_COMPLETION_INDEX: the function sets it for this model',
+      'ArksModel qwen: metadata.annotations[arks.ai/shards]: must be "1" where the claim "qwen" has no access mode ReadWriteMany, got "2"',
+    ] },
+  'the number of a shard': { why: 'each pod would load the same one', input: sharded('"2"', 'source: {huggingface: {}}, storage: {pvc: {name: c}}, instanceSpec: {env: [{name: JOB_COMPLETION_INDEX, value: "0"}]}'), want: ['ArksModel qwen: spec.instanceSpec.env[0].name: must not be JOB_COMPLETION_INDEX: the function sets it for this model'] },
   'one claim with two specs': { why: 'which of the two?', input: ['1Gi', '2Gi'].map((size) => model(`{model: org/a, storage: {pvc: {name: c, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: ${size}}}}}}}`, `name: m${size.toLowerCase()}`)).join('---\n'), want: ['ArksModel m2gi: spec.storage.pvc.spec.resources.requests.storage: must equal that of m1gi, which uses the claim "c" too: "1Gi", got "2Gi"'] },
   'a claim of that name': { why: 'the one applied last would win', input: `apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: qwen}\n---\n${claimed(GOOD_CLAIM)}`, want: ['ArksModel qwen: spec.storage.pvc.spec: must be absent where the claim is given: the input has a PersistentVolumeClaim "qwen"'] },
   'a claim of that name in JSON': { why: 'the same', input: `${claimed(GOOD_CLAIM)}---\n{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"namespace": "default", "name": "qwen"}}\n`, want: ['ArksModel qwen: spec.storage.pvc.spec: must be absent where the claim is given: the input has a PersistentVolumeClaim "qwen"'] },

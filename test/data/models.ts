@@ -543,6 +543,13 @@ export const CASES: Readonly<Record<string, Case>> = {
     ours: [`metadata.name: must be a name for Kubernetes: ${NAME}, got "Qwen"`],
     server: ['metadata.name: Invalid value'],
   },
+  'shards': { why: 'an annotation that the function reads', object: '{apiVersion: arks.ai/v1, kind: ArksModel, metadata: {name: a, annotations: {arks.ai/shards: "64"}}, spec: {model: m}}' },
+  'shards-too-many': {
+    why: 'one more than there may be',
+    object: '{apiVersion: arks.ai/v1, kind: ArksModel, metadata: {name: a, annotations: {arks.ai/shards: "65"}}, spec: {model: m}}',
+    ours: ['metadata.annotations[arks.ai/shards]: must be a whole number from 1 to 64, without sign or leading zeros, got "65"'],
+    differ: 'no rule of a CRD sees annotations',
+  },
   'name-missing': {
     why: 'what is made of it needs one',
     object: '{apiVersion: arks.ai/v1, kind: ArksModel, metadata: {generateName: qwen-}, spec: {model: m}}',

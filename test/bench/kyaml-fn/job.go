@@ -205,6 +205,7 @@ func (m *model) args() []string {
 	for _, pattern := range source.Exclude {
 		args = append(args, "--exclude", literal(pattern))
 	}
+	args = append(args, "--reuse", "/models")
 	return args
 }
 
