@@ -3,7 +3,12 @@ import { type BuildOptions, build, type Plugin } from 'esbuild'
 import { codeCache } from './code-cache.ts'
 
 /** What `npm ci` leaves: each program as one file that a plain Node runs. */
-const PROGRAMS = { 'arksmodel-fn': 'fn/main.ts' }
+const PROGRAMS = {
+  'arksmodel-fn': () => cached('fn/main.ts'),
+  'arksmodel-loader': () => plain('loader/main.ts'),
+}
+
+const SHEBANG = '#!/usr/bin/env node\n'
 
 /** CommonJS: no top-level await and no import.meta in what goes in. */
 const OPTIONS = {
@@ -54,11 +59,10 @@ async function bundled(path: string, plugins: Plugin[] = []): Promise<string> {
   return outputFiles[0]?.text ?? ''
 }
 
-for (const [name, entry] of Object.entries(PROGRAMS)) {
+mkdirSync('dist', { recursive: true })
+for (const [name, made] of Object.entries(PROGRAMS)) {
   const outfile = `dist/${name}.cjs`
-  const source = `(function (require, module, exports) {${await bundled(entry, [lazy])}\n})`
-  mkdirSync('dist', { recursive: true })
-  writeFileSync(outfile, program(source, await codeCache(source)))
+  writeFileSync(outfile, await made())
   chmodSync(outfile, 0o755)
   linkCommand(name, outfile)
 }
@@ -68,15 +72,25 @@ writeFileSync('dist/LICENSES.txt', [...packages].sort().map(license).join('\n'))
 /** The terms under which others' code is in the programs ask for their text beside it. */
 function license(name: string): string {
   const folder = `node_modules/${name}`
-  const file = readdirSync(folder).find((each) => /^licen[cs]e(?:\.\w+)?$/i.test(each))
+  const file = readdirSync(folder).find((each) => /^licen[cs]e(?:[.-]\w+)*$/i.test(each))
   if (file === undefined) throw new Error(`${name} has no license file`)
   return `${name}\n${'='.repeat(name.length)}\n\n${readFileSync(`${folder}/${file}`, 'utf8').trim()}\n`
 }
 
+/** One that runs for minutes may take its time to start, and it needs the name of its file, to start threads. */
+async function plain(entry: string): Promise<string> {
+  return `${SHEBANG}${await bundled(entry)}`
+}
+
+/** One that runs at every build of manifests starts from compiled code. */
+async function cached(entry: string): Promise<string> {
+  const source = `(function (require, module, exports) {${await bundled(entry, [lazy])}\n})`
+  return program(source, await codeCache(source))
+}
+
 /** A Node of another version does not take the compiled code, and compiles the text. */
 function program(source: string, cache: Buffer): string {
-  return `#!/usr/bin/env node
-'use strict'
+  return `${SHEBANG}'use strict'
 const cachedData = Buffer.from('${cache.toString('base64')}', 'base64')
 const source = ${JSON.stringify(source)}
 new (require('node:vm').Script)(source, { filename: __filename, cachedData }).runInThisContext()(require, module, exports)

@@ -325,7 +325,7 @@ export async function hub(options: HubOptions = {}): Promise<Hub> {
       await deliver(entry, answer, response, leaving.signal)
     } catch (error) {
       if (!leaving.signal.aborted) {
-        console.error(error)
+        if (!isLeft(error)) console.error(error)
         response.destroy()
       }
     } finally {
@@ -813,6 +813,10 @@ function written(response: ServerResponse, piece: Buffer, signal: AbortSignal): 
     })
   })
 }
+
+/** A write may hear that the other side has left before the response does. */
+const isLeft = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'EPIPE' || error.code === 'ECONNRESET')
 
 /** Node resets plain connections only. */
 function reset({ socket }: ServerResponse): void {

@@ -1,0 +1,135 @@
+import { join } from 'node:path'
+import { Failure } from './failure.ts'
+import { contentUrl, type Source } from './hub.ts'
+import type { Lease } from './lease.ts'
+import { partial } from './places.ts'
+import type { RemoteFile } from './plan.ts'
+import type { Hand, Pool } from './pool.ts'
+import type { Progress } from './progress.ts'
+import { type Elsewhere, sharedAs } from './reuse.ts'
+import type { Volume } from './volume.ts'
+
+export interface Fetching {
+  readonly source: Source
+  readonly commit: string
+  readonly volume: Volume
+  readonly pool: Pool
+  readonly slotBytes: number
+  readonly slots: number
+  readonly lease: Lease
+  readonly progress: Progress
+  readonly elsewhere: Elsewhere
+  /** Relative to the folder: where a file goes when it is whole. */
+  readonly targetOf: (file: RemoteFile) => string
+  /** A file is at its target. Small ones may not have reached the disk yet. */
+  readonly onDone: (file: RemoteFile, isDurable: boolean) => void
+}
+
+/** Small ones many at once, because each costs a round trip; large ones so many as there are threads to write them. */
+export async function fetchAll(files: readonly RemoteFile[], fetching: Fetching): Promise<void> {
+  const isSmall = ({ size }: RemoteFile): boolean => size <= fetching.slotBytes
+  const one = (file: RemoteFile): Promise<void> => fetchOne(file, fetching)
+  await eachOf(files.filter(isSmall), fetching.slots, one)
+  await eachOf(
+    files.filter((file) => !isSmall(file)),
+    fetching.pool.hands.length,
+    one,
+  )
+}
+
+export async function eachOf<T>(items: readonly T[], atOnce: number, use: (item: T) => Promise<void>): Promise<void> {
+  const rest = items.values()
+  const lane = async (): Promise<void> => {
+    for (const item of rest) await use(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, lane))
+}
+
+/** A file that came wrong is asked for once more, from its first byte. */
+const MAX_ATTEMPTS = 2
+
+async function fetchOne(file: RemoteFile, fetching: Fetching): Promise<void> {
+  const { pool, progress, onDone, slotBytes, elsewhere } = fetching
+  const hand = pool.idlest()
+  const isDurable = file.size > slotBytes
+  const from = elsewhere(file.digest, file.size)
+  if (from !== undefined && (await isReused(file, from, hand, fetching))) {
+    progress.reusedBytes += file.size
+    return onDone(file, isDurable)
+  }
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    const start = await opened(file, hand, fetching)
+    progress.presentBytes += start
+    await receive(file, start, hand, fetching)
+    if (await isRight(file, hand, fetching)) return onDone(file, isDurable)
+    progress.meter.discarded(file.size)
+  }
+  throw new Failure('ChecksumMismatch', `"${file.path}" came twice with other bytes than listed`)
+}
+
+const placeOf = (file: RemoteFile, { volume, targetOf }: Fetching): string =>
+  join(volume.folder, volume.renames ? partial(file.path, file.digest) : targetOf(file))
+
+/** Answers with how much of it is there. */
+const opened = ({ path, size, digest }: RemoteFile, hand: Hand, fetching: Fetching): Promise<number> =>
+  hand.order('open', {
+    path,
+    partial: placeOf({ path, size, digest }, fetching),
+    size,
+    digest,
+    resumes: fetching.volume.appends,
+    flushes: fetching.volume.flushes,
+  })
+
+const isRight = (file: RemoteFile, hand: Hand, { volume, targetOf, slotBytes }: Fetching): Promise<boolean> =>
+  hand.order('close', { path: file.path, target: join(volume.folder, targetOf(file)), durable: file.size > slotBytes })
+
+/** Verified like a file that is received: when it is not what the marker says, or cannot be read, it is left alone. */
+async function isReused(file: RemoteFile, from: string, hand: Hand, fetching: Fetching): Promise<boolean> {
+  const isShared = fetching.volume.appends && sharedAs(placeOf(file, fetching), from)
+  await opened(file, hand, fetching)
+  try {
+    if (!isShared) await hand.order('copy', { path: file.path, from })
+  } catch (error) {
+    if (!(error instanceof Failure) || error.reason !== 'StorageError') throw error
+  }
+  return isRight(file, hand, fetching)
+}
+
+/**
+ * Ranges come in beside each other, from all threads, and are appended in order by the one that has the file open.
+ * A slot is free again when its range is appended: what is under way never exceeds the slots.
+ */
+async function receive(file: RemoteFile, start: number, hand: Hand, fetching: Fetching): Promise<void> {
+  const { pool, slotBytes, lease, source, commit } = fetching
+  const { path, size, digest } = file
+  const url = contentUrl(source, commit, path)
+  let appended: Promise<unknown> = Promise.resolve()
+  let failure: unknown
+  let isWholeOnly = false
+  for (let at = start; at < size && failure === undefined && !isWholeOnly; at += slotBytes) {
+    const slot = await pool.takeSlot()
+    const length = Math.min(slotBytes, size - at)
+    const range = pool.idlest().order('receive', { url, path, size, digest, start: at, length, slot })
+    const before = appended
+    appended = (async () => {
+      try {
+        // Both, also when one fails: a slot that is still written to must not be given to another.
+        const [result, earlier] = await Promise.allSettled([range, before])
+        if (earlier.status === 'rejected') throw earlier.reason
+        if (result.status === 'rejected') throw result.reason
+        if (result.value === 'whole-only') isWholeOnly = true
+        if (isWholeOnly) return
+        lease.check()
+        await hand.order('append', { path, slot, length })
+      } finally {
+        pool.giveSlot(slot)
+      }
+    })()
+    appended.catch((error: unknown) => {
+      failure ??= error
+    })
+  }
+  await appended
+  if (isWholeOnly) await hand.order('stream', { url, path, size, digest })
+}

@@ -1,0 +1,91 @@
+import { constants, copyFileSync, linkSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { type MarkedFile, parseMarker } from './marker.ts'
+import { COMPLETE } from './places.ts'
+import type { Digest } from './plan.ts'
+import { plainFile, readText } from './volume.ts'
+
+/** Finds a file with these bytes that a marker on the volume vouches for; its path is absolute. */
+export type Elsewhere = (digest: Digest, size: number) => string | undefined
+
+const MAX_DEPTH = 8
+const MAX_FOLDERS = 20_000
+
+/**
+ * Looks for markers below `root`, once, when the first file is asked for. No file's contents are looked at: they are
+ * verified when they are taken.
+ */
+export function elsewhere(root: string | undefined, own: string, previous: readonly MarkedFile[]): Elsewhere {
+  let index: ReadonlyMap<string, readonly string[]> | undefined
+  return ({ hex }, size) => {
+    index ??= indexOf([{ folder: own, files: previous }, ...(root === undefined ? [] : markersBelow(root, own))])
+    return index.get(hex)?.find((file) => attempt(() => plainFile(file))?.size === size)
+  }
+}
+
+interface Found {
+  readonly folder: string
+  readonly files: readonly MarkedFile[]
+}
+
+function indexOf(found: readonly Found[]): ReadonlyMap<string, readonly string[]> {
+  const index = new Map<string, string[]>()
+  for (const { folder, files } of found)
+    for (const { path, digest } of files) {
+      const same = index.get(digest.hex) ?? []
+      same.push(join(folder, path))
+      index.set(digest.hex, same)
+    }
+  return index
+}
+
+function markersBelow(root: string, own: string): readonly Found[] {
+  const found: Found[] = []
+  const mine = real(own)
+  let left = MAX_FOLDERS
+  const visit = (folder: string, depth: number): void => {
+    if (left-- <= 0 || real(folder) === mine) return
+    const marker = parseMarker(attempt(() => readText({ folder }, COMPLETE)))
+    if (marker !== undefined) {
+      found.push({ folder, files: marker.files })
+      return
+    }
+    if (depth === MAX_DEPTH) return
+    for (const entry of attempt(() => readdirSync(folder, { withFileTypes: true })) ?? [])
+      if (entry.isDirectory() && !entry.name.startsWith('.')) visit(join(folder, entry.name), depth + 1)
+  }
+  visit(root, 0)
+  return found
+}
+
+const real = (folder: string): string => attempt(() => realpathSync(folder)) ?? folder
+
+/**
+ * Gives a file a second name where its partial would be, without moving its bytes: as a copy that shares them, or else
+ * as a link. False where the filesystem can do neither, or there is a partial already.
+ */
+export function sharedAs(partial: string, from: string): boolean {
+  const made = attempt(() => {
+    mkdirSync(dirname(partial), { recursive: true })
+    return plainFile(partial) === undefined
+  })
+  if (made !== true) return false
+  const cloned = attempt(() => copyFileSync(from, partial, constants.COPYFILE_FICLONE_FORCE) ?? true)
+  if (cloned) return true
+  // A clone that failed may leave an empty file.
+  attempt(() => rmSync(partial, { force: true }))
+  return attempt(() => linkSync(from, partial) ?? true) ?? false
+}
+
+/** Whether a file can stand in a folder too without taking room there. */
+export const isOnVolumeOf = (file: string, folder: string): boolean =>
+  attempt(() => statSync(file).dev === statSync(folder).dev) ?? false
+
+/** Undefined for what may not be read or cannot be done: then the file is loaded as if it were not there. */
+function attempt<T>(work: () => T): T | undefined {
+  try {
+    return work()
+  } catch {
+    return undefined
+  }
+}
