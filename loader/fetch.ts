@@ -81,8 +81,12 @@ const opened = ({ path, size, digest }: RemoteFile, hand: Hand, fetching: Fetchi
     flushes: fetching.volume.flushes,
   })
 
-const isRight = (file: RemoteFile, hand: Hand, { volume, targetOf, slotBytes }: Fetching): Promise<boolean> =>
-  hand.order('close', { path: file.path, target: join(volume.folder, targetOf(file)), durable: file.size > slotBytes })
+function isRight(file: RemoteFile, hand: Hand, { volume, targetOf, slotBytes, lease }: Fetching): Promise<boolean> {
+  // A loader that has slept must not put anything in place that another works on.
+  lease.check()
+  const target = join(volume.folder, targetOf(file))
+  return hand.order('close', { path: file.path, target, durable: file.size > slotBytes })
+}
 
 /** Verified like a file that is received: when it is not what the marker says, or cannot be read, it is left alone. */
 async function isReused(file: RemoteFile, from: string, hand: Hand, fetching: Fetching): Promise<boolean> {

@@ -44,8 +44,11 @@ export async function finish({ volume, marker, files, known, check }: Finishing)
   await calmly(files, check, (file) => swapIn(volume, file))
   await calmly(left, check, (file) => {
     removePlain(folder, file.path)
-    remove(volume, metadata(file.path))
-    removeEmptyFolders(folder, metadata(file.path))
+    const note = metadata(file.path)
+    if (note !== undefined) {
+      remove(volume, note)
+      removeEmptyFolders(folder, note)
+    }
   })
   const marked: MarkedFile[] = []
   await calmly(files, check, (file) => marked.push(markedAt(volume, file, known)))
@@ -170,9 +173,11 @@ function markedAt({ folder, appends }: Volume, file: RemoteFile, known: Known): 
 
 /** `hf download --local-dir` then sees the file as present: commit, ETag, and a time not before that of the file. */
 function noteForPython(volume: Volume, commit: string, { path, digest, mtimeMs = 0 }: MarkedFile): void {
-  const [itsCommit, itsEtag, itsTime] = readText(volume, metadata(path))?.split('\n') ?? []
+  const note = metadata(path)
+  if (note === undefined) return
+  const [itsCommit, itsEtag, itsTime] = readText(volume, note)?.split('\n') ?? []
   if (itsCommit === commit && itsEtag === digest.hex && Number(itsTime) * 1000 >= mtimeMs) return
-  const file = join(volume.folder, metadata(path))
+  const file = join(volume.folder, note)
   const seconds = Math.max(Date.now(), mtimeMs) / 1000 + 1
   on(`write ${file}`, () => {
     mkdirSync(dirname(file), { recursive: true })

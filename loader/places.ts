@@ -19,8 +19,11 @@ export const DOWNLOAD: string = `${HUGGINGFACE}/download`
 
 export const staged = (path: string): string => `${STAGED}/${path}`
 
-/** As huggingface_hub names it. */
-export const metadata = (path: string): string => `${DOWNLOAD}/${path}.metadata`
+/** As huggingface_hub names it. Undefined where that name would be too long for a file: it fails there. */
+export const metadata = (path: string): string | undefined =>
+  isName(`${path.slice(path.lastIndexOf('/') + 1)}.metadata`) ? `${DOWNLOAD}/${path}.metadata` : undefined
+
+const isName = (name: string): boolean => Buffer.byteLength(name) <= LONGEST_NAME
 
 const LONGEST_NAME = 255
 const ETAG_LENGTH = 40
@@ -31,9 +34,7 @@ export function partial(path: string, digest: Digest): string {
   const folder = path.slice(0, path.lastIndexOf('/') + 1)
   const name = path.slice(folder.length)
   // The longest names would be too long with the suffix. The digest alone tells them apart.
-  return Buffer.byteLength(name + suffix) <= LONGEST_NAME
-    ? `${DOWNLOAD}/${path}${suffix}`
-    : `${DOWNLOAD}/${folder}${suffix.slice(1)}`
+  return isName(name + suffix) ? `${DOWNLOAD}/${path}${suffix}` : `${DOWNLOAD}/${folder}${suffix.slice(1)}`
 }
 
 /** The beginning of the digest in the name of a partial: of ours, or of huggingface_hub's, with an identifier behind it. */

@@ -611,9 +611,9 @@ const ROWS: Readonly<Record<string, Row>> = {
   'the longest names': {
     why: 'notes beside a file have names of their own',
     repository: only(
-      text('n'.repeat(246)),
+      text('n'.repeat(255)),
       text(`${'ü'.repeat(123)}`),
-      randomFile(`dir/${'w'.repeat(246)}`, 1_500_000),
+      randomFile(`dir/${'w'.repeat(255)}`, 1_500_000),
       text(`${'d'.repeat(255)}/${'e'.repeat(255)}/f`),
     ),
     want: {},

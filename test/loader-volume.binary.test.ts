@@ -1,0 +1,501 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import * as assert from 'uvu/assert'
+import { COMPLETE, partial } from '../loader/places.ts'
+import { describe, leftOut } from './harness.ts'
+import { gitBlobSha1, type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
+import { LOADER, load, startLoader, wrongFiles } from './loader.ts'
+import { scratch, write } from './scratch.ts'
+import { until } from './until.ts'
+
+const MODEL = 'org/model'
+const MB = 1_000_000
+const CONFIG = randomFile('config.json', 900, 2)
+const LARGE = randomFile('model.safetensors', 6 * MB)
+const PART = randomFile('deep/er/part.bin', 70_000, 3)
+const FILES: readonly HubFile[] = [LARGE, CONFIG, PART]
+const ARGS = ['--segment', '1', '--connections', '4']
+
+const arguments_ = (folder: string, ...more: readonly string[]): readonly string[] => [
+  MODEL,
+  '--to',
+  folder,
+  ...ARGS,
+  ...more,
+]
+
+async function withHub(use: (there: Hub, env: Readonly<Record<string, string>>) => Promise<void>): Promise<void> {
+  await using there = await hub({ repositories: { [MODEL]: { revisions: { main: FILES } } } })
+  await use(there, { HF_ENDPOINT: there.url })
+}
+
+const partialOf = (folder: string, { path, bytes }: HubFile): string =>
+  join(folder, partial(path, { kind: 'sha256', hex: sha256(bytes) }))
+
+/** Each file whose content was asked for, but for the one byte that shows that files may be read. */
+const fetched = ({ log }: Hub): readonly string[] =>
+  [...new Set(log.filter(({ content, range }) => content && range !== 'bytes=0-0').map(({ file = '' }) => file))].sort()
+
+const sizeAt = (file: string): number => (existsSync(file) ? statSync(file).size : 0)
+
+function flip(file: string, at = 100): void {
+  const bytes = readFileSync(file)
+  bytes[at] = 255 - (bytes[at] ?? 0)
+  writeFileSync(file, bytes)
+}
+
+describe('a folder that is complete', (test) => {
+  test('is left alone', () =>
+    withHub(async (there, env) => {
+      const folder = scratch({})
+      assert.is((await load(arguments_(folder), env)).code, 0)
+      there.clearLog()
+      const again = await load(arguments_(folder), env)
+      assert.is(again.code, 0)
+      assert.is(again.termination?.doneBytes, again.termination?.totalBytes)
+      assert.equal(
+        there.log.map(({ endpoint }) => endpoint),
+        ['revision'],
+      )
+      there.clearLog()
+      const pinned = await load(arguments_(folder, '--revision', there.commit(MODEL)), env)
+      assert.is(pinned.code, 0)
+      assert.is(pinned.termination?.commit, there.commit(MODEL))
+      assert.equal(there.log, [])
+    }))
+
+  const harmed: Readonly<
+    Record<string, { readonly harm: (folder: string) => void; readonly fetches: readonly string[] }>
+  > = {
+    'lacks a file': { harm: (folder) => rmSync(join(folder, 'config.json')), fetches: ['config.json'] },
+    'lacks a folder': { harm: (folder) => rmSync(join(folder, 'deep'), { recursive: true }), fetches: [PART.path] },
+    'has a file that was cut off': {
+      harm: (folder) => truncateSync(join(folder, LARGE.path), 5 * MB),
+      fetches: [LARGE.path],
+    },
+    'has a file that was changed': { harm: (folder) => flip(join(folder, LARGE.path)), fetches: [LARGE.path] },
+    'has a file whose time was changed': {
+      harm: (folder) => utimesSync(join(folder, LARGE.path), 1, 1),
+      fetches: [],
+    },
+    'has a link instead of a file': {
+      harm(folder) {
+        rmSync(join(folder, 'config.json'))
+        symlinkSync(join(folder, LARGE.path), join(folder, 'config.json'))
+      },
+      fetches: ['config.json'],
+    },
+    'has a marker that is cut off': { harm: (folder) => truncateSync(join(folder, COMPLETE), 100), fetches: [] },
+  }
+  for (const [name, { harm, fetches }] of Object.entries(harmed))
+    test(`but ${name} is healed`, () =>
+      withHub(async (there, env) => {
+        const folder = scratch({})
+        assert.is((await load(arguments_(folder), env)).code, 0)
+        harm(folder)
+        there.clearLog()
+        const { code, stderr } = await load(arguments_(folder), env)
+        assert.is(code, 0, stderr)
+        assert.equal(fetched(there), fetches)
+        assert.equal(wrongFiles(folder, FILES), [])
+        assert.ok(lstatSync(join(folder, 'config.json')).isFile())
+        there.clearLog()
+        assert.is((await load(arguments_(folder), env)).code, 0)
+        assert.equal(
+          there.log.map(({ endpoint }) => endpoint),
+          ['revision'],
+          'and is complete again',
+        )
+      }))
+})
+
+describe('verify', (test) => {
+  const rows: Readonly<
+    Record<string, { readonly harm: (folder: string) => void; readonly code: number; readonly says: RegExp }>
+  > = {
+    'what is right': {
+      harm: () => undefined,
+      code: 0,
+      says: /is "org\/model" at [0-9a-f]{40}: 3 files, all as loaded/,
+    },
+    'a missing file': {
+      harm: (folder) => rmSync(join(folder, 'config.json')),
+      code: 22,
+      says: /is not what was loaded: "config\.json" is missing/,
+    },
+    'a truncated file': {
+      harm: (folder) => truncateSync(join(folder, 'config.json'), 10),
+      code: 22,
+      says: /"config\.json" has 10 bytes instead of 900/,
+    },
+    'a flipped byte, with all else as it was': {
+      harm(folder) {
+        const { atime, mtime } = statSync(join(folder, LARGE.path))
+        flip(join(folder, LARGE.path))
+        utimesSync(join(folder, LARGE.path), atime, mtime)
+      },
+      code: 22,
+      says: /is not what was loaded: "model\.safetensors" has other bytes/,
+    },
+    'two wrong files': {
+      harm(folder) {
+        rmSync(join(folder, 'config.json'))
+        flip(join(folder, PART.path))
+      },
+      code: 22,
+      says: /"config\.json" is missing, "deep\/er\/part\.bin" has other bytes/,
+    },
+    'a folder without marker': {
+      harm: (folder) => rmSync(join(folder, COMPLETE)),
+      code: 22,
+      says: /holds no complete model: there is no \.cache\/arks\/complete\.json/,
+    },
+    'no folder': { harm: (folder) => rmSync(folder, { recursive: true }), code: 22, says: /holds no complete model/ },
+  }
+  for (const [name, { harm, code, says }] of Object.entries(rows))
+    test(`tells of ${name}`, () =>
+      withHub(async (_, env) => {
+        const folder = scratch({})
+        assert.is((await load(arguments_(folder), env)).code, 0)
+        harm(folder)
+        const child = spawn(process.execPath, [LOADER, 'verify', folder], { env: {} })
+        let said = ''
+        for (const stream of [child.stdout, child.stderr])
+          stream.on('data', (chunk: Buffer) => {
+            said += JSON.stringify(chunk.toString()).replaceAll(/\\+"/g, '"')
+          })
+        assert.is(await new Promise((done) => child.on('close', done)), code, said)
+        assert.match(said, says)
+      }))
+})
+
+describe('what huggingface_hub has left', (test) => {
+  const left = (folder: string, file: HubFile, bytes: Buffer): void => {
+    mkdirSync(dirname(join(folder, file.path)), { recursive: true })
+    writeFileSync(join(folder, file.path), bytes)
+    const etag = bytes.length >= 1024 ? sha256(file.bytes) : gitBlobSha1(file.bytes)
+    write(folder, {
+      [`.cache/huggingface/download/${file.path}.metadata`]: `${'0'.repeat(40)}\n${etag}\n${Date.now() / 1000}\n`,
+      [`.cache/huggingface/download/${file.path}.lock`]: '',
+    })
+  }
+
+  test('is verified and adopted', () =>
+    withHub(async (there, env) => {
+      const folder = scratch({})
+      for (const file of FILES) left(folder, file, file.bytes)
+      const before = statSync(join(folder, LARGE.path)).ino
+      const { code, termination, stderr } = await load(arguments_(folder), env)
+      assert.is(code, 0, stderr)
+      assert.equal(fetched(there), [])
+      assert.is(termination?.doneBytes, termination?.totalBytes)
+      assert.is(statSync(join(folder, LARGE.path)).ino, before)
+      const notes = readFileSync(join(folder, `.cache/huggingface/download/${LARGE.path}.metadata`), 'utf8').split('\n')
+      assert.equal(notes.slice(0, 2), [there.commit(MODEL), sha256(LARGE.bytes)])
+      assert.ok(Number(notes[2]) * 1000 >= statSync(join(folder, LARGE.path)).mtimeMs)
+    }))
+
+  test('is replaced where it is wrong', () =>
+    withHub(async (there, env) => {
+      const folder = scratch({})
+      for (const file of FILES) left(folder, file, file.bytes)
+      flip(join(folder, PART.path))
+      assert.is((await load(arguments_(folder), env)).code, 0)
+      assert.equal(fetched(there), [PART.path])
+      assert.equal(wrongFiles(folder, FILES), [])
+    }))
+
+  test('of a file that it began is gone on from', () =>
+    withHub(async (there, env) => {
+      const folder = scratch({})
+      const name = createHash('sha1').update(`${LARGE.path}.metadata`).digest('base64url')
+      const begun = `.cache/huggingface/download/${name}=.${sha256(LARGE.bytes)}.0123abcd.incomplete`
+      mkdirSync(dirname(join(folder, begun)), { recursive: true })
+      writeFileSync(join(folder, begun), LARGE.bytes.subarray(0, 4 * MB))
+      assert.is((await load(arguments_(folder), env)).code, 0)
+      assert.is(there.bytesSent(LARGE.path), 2 * MB + 1)
+      assert.equal(wrongFiles(folder, FILES), [])
+      assert.not.ok(existsSync(join(folder, begun)))
+    }))
+})
+
+describe("others' files", (test) => {
+  const strangers = { 'notes.txt': 'mine', 'deep/own.bin': 'mine too', '.cache/other/x': 'x', 'left/over': 'y' }
+
+  test('are never touched', () =>
+    withHub(async (there, env) => {
+      const folder = scratch(strangers)
+      const seen = (): readonly unknown[] =>
+        Object.keys(strangers).map((name) => {
+          const { ino, mtimeMs, size } = statSync(join(folder, name))
+          return { name, ino, mtimeMs, size }
+        })
+      const before = seen()
+      assert.is((await load(arguments_(folder), env)).code, 0)
+      // A file and a folder of the model leave, where there is something of others in it.
+      there.setRepository(MODEL, { revisions: { main: [CONFIG, randomFile('new.bin', 2000, 8)] } })
+      assert.is((await load(arguments_(folder), env)).code, 0)
+      assert.equal(seen(), before)
+      assert.equal(readdirSync(join(folder, 'deep')), ['own.bin'])
+      assert.equal(readdirSync(folder).sort(), ['.cache', 'config.json', 'deep', 'left', 'new.bin', 'notes.txt'])
+    }))
+
+  test('are not written to through a link', () =>
+    withHub(async (_, env) => {
+      const elsewhere = scratch({ 'theirs.json': 'theirs' })
+      const folder = scratch({})
+      symlinkSync(join(elsewhere, 'theirs.json'), join(folder, 'config.json'))
+      // Of the right size and bytes, which may still change behind our back.
+      writeFileSync(join(elsewhere, 'right'), LARGE.bytes)
+      symlinkSync(join(elsewhere, 'right'), join(folder, LARGE.path))
+      assert.is((await load(arguments_(folder), env)).code, 0)
+      assert.equal(wrongFiles(folder, FILES), [])
+      assert.ok(lstatSync(join(folder, 'config.json')).isFile())
+      assert.ok(lstatSync(join(folder, LARGE.path)).isFile())
+      assert.is(readFileSync(join(elsewhere, 'theirs.json'), 'utf8'), 'theirs')
+      assert.throws(() => readlinkSync(join(folder, LARGE.path)), /EINVAL/)
+    }))
+
+  const inTheWay: Readonly<
+    Record<string, { readonly files: Readonly<Record<string, string>>; readonly below: string; readonly says: RegExp }>
+  > = {
+    'a file where a folder must be': {
+      files: { deep: 'x' },
+      below: '',
+      says: /"deep\/er\/part\.bin".*(ENOTDIR|EEXIST)/,
+    },
+    'a folder where a file must be': {
+      files: { 'config.json/x': 'x' },
+      below: '',
+      says: /"config\.json".*(EISDIR|ENOTEMPTY|EEXIST)/,
+    },
+    'a file where the model must be': { files: { model: 'x' }, below: 'model', says: /model.*(ENOTDIR|EEXIST)/ },
+    'a file above it': { files: { model: 'x' }, below: 'model/a', says: /model.*(ENOTDIR|EEXIST)/ },
+    'a file where our notes must be': { files: { '.cache': 'x' }, below: '', says: /\.cache.*(ENOTDIR|EEXIST)/ },
+  }
+  for (const [name, { files, below, says }] of Object.entries(inTheWay))
+    test(`stop it: ${name}`, () =>
+      withHub(async (_, env) => {
+        const folder = scratch(files)
+        const { code, termination, stderr } = await load(arguments_(join(folder, below)), env)
+        assert.is(code, 21, stderr)
+        assert.is(termination?.reason, 'StorageError')
+        assert.match(termination?.message ?? '', says)
+        for (const [path, text] of Object.entries(files)) assert.is(readFileSync(join(folder, path), 'utf8'), text)
+      }))
+})
+
+const mounted: string[] = []
+process.prependListener('exit', () => {
+  for (const folder of mounted) execFileSync('umount', ['--lazy', folder])
+})
+
+function tmpfs(options: string): string {
+  const folder = scratch({})
+  execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', folder], { stdio: 'pipe' })
+  mounted.push(folder)
+  return folder
+}
+
+const remount = (folder: string, options: string): void =>
+  void execFileSync('mount', ['-o', `remount,${options}`, folder], { stdio: 'pipe' })
+
+const can = (work: () => unknown): boolean => {
+  try {
+    work()
+    return true
+  } catch {
+    return false
+  }
+}
+
+const NOBODY = 65_534
+
+/** As somebody without rights. The program is copied to where that one may read it. */
+function loadAsNobody(folder: string, env: Readonly<Record<string, string>>): Promise<{ code: number; said: string }> {
+  const open = scratch({})
+  chmodSync(open, 0o755)
+  execFileSync('cp', [process.execPath, LOADER, open])
+  const [node = '', loader = ''] = [process.execPath, LOADER].map((name) =>
+    join(open, name.slice(name.lastIndexOf('/'))),
+  )
+  const child = spawn(node, [loader, ...arguments_(folder)], { env, uid: NOBODY, gid: NOBODY, cwd: '/' })
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  return new Promise((done) => child.on('close', (code) => done({ code: code ?? -1, said })))
+}
+
+const isRoot = process.getuid?.() === 0
+const missing = { how: 'run the tests as root', couldBeHad: false }
+
+if (!isRoot) leftOut('a volume without rights', { name: 'root', why: 'other users cannot be taken on', ...missing })
+else
+  describe('a volume without rights', (test) => {
+    test('is told of, with the folder', () =>
+      withHub(async (there, env) => {
+        const folder = scratch({})
+        chmodSync(folder, 0o755)
+        const { code, said } = await loadAsNobody(folder, env)
+        assert.is(code, 21, said)
+        assert.match(said, /Cannot make the folder .*: EACCES, permission denied/)
+        assert.is(there.bytesSent(), 0)
+      }))
+
+    test('is told of when one folder of the model is owned by another', () =>
+      withHub(async (_, env) => {
+        const folder = scratch({ 'deep/x': '' })
+        chmodSync(folder, 0o777)
+        const { code, said } = await loadAsNobody(folder, env)
+        assert.is(code, 21, said)
+        assert.match(said, /deep\/er\/part\.bin.*EACCES, permission denied/)
+      }))
+
+    test('with another model that may not be read is loaded all the same', () =>
+      withHub(async (there, env) => {
+        const root = scratch({})
+        for (const name of ['a', 'b']) mkdirSync(join(root, name), { mode: 0o777 })
+        chmodSync(root, 0o755)
+        chmodSync(join(root, 'b'), 0o777)
+        assert.is((await load(arguments_(join(root, 'a')), env)).code, 0)
+        chmodSync(join(root, 'a', 'deep'), 0o700)
+        chmodSync(join(root, 'a', LARGE.path), 0o600)
+        there.clearLog()
+        const open = { ...env, HOME: '/' }
+        const { code, said } = await loadAsNobody(`${join(root, 'b')}`, open)
+        assert.is(code, 0, said)
+        assert.equal(wrongFiles(join(root, 'b'), FILES), [])
+      }))
+  })
+
+if (!isRoot || !can(() => tmpfs('size=1m')))
+  leftOut('a volume that is full', { name: 'mount', why: 'a small tmpfs cannot be mounted', ...missing })
+else {
+  describe('a volume that is full', (test) => {
+    test('before the first byte', () =>
+      withHub(async (there, env) => {
+        const folder = tmpfs('size=8m')
+        const { code, termination, stderr } = await load(arguments_(folder), env)
+        assert.is(code, 20, stderr)
+        assert.is(termination?.reason, 'InsufficientStorage')
+        assert.match(termination?.message ?? '', /must have 10\.3 MB free for 3 files, has 8\.\d MB$/)
+        assert.is(termination?.retryable, false)
+        assert.is(there.bytesSent(), 1)
+        remount(folder, 'size=16m')
+        assert.is((await load(arguments_(folder), env)).code, 0)
+      }))
+
+    test('in the middle, because of others', () =>
+      withHub(async (there, env) => {
+        const folder = tmpfs('size=16m')
+        there.faults.push({ kind: 'rate', bytesPerSecond: 2 * MB })
+        const { ended } = startLoader([MODEL, '--to', folder, '--segment', '1', '--connections', '1'], env)
+        await until('a part is written', () => sizeAt(partialOf(folder, LARGE)) >= 2 * MB)
+        can(() => writeFileSync(join(folder, 'filler'), Buffer.alloc(20 * MB)))
+        const { code, termination, stderr } = await ended
+        assert.is(code, 20, stderr)
+        assert.is(termination?.reason, 'InsufficientStorage')
+        assert.match(termination?.message ?? '', /The volume is full: cannot write "model\.safetensors": ENOSPC/)
+        there.faults = []
+        const full = await load(arguments_(folder), env)
+        assert.is(full.code, 20, 'and again while it is full')
+        rmSync(join(folder, 'filler'))
+        there.clearLog()
+        assert.is((await load(arguments_(folder), env)).code, 0)
+        assert.ok(there.bytesSent(LARGE.path) < 5 * MB, 'it goes on')
+        assert.equal(wrongFiles(folder, FILES), [])
+      }))
+
+    test('at any of the names that it needs, the marker among them', () =>
+      withHub(async (_, env) => {
+        const folder = tmpfs('size=32m,nr_inodes=3')
+        const ends: (number | null)[] = []
+        for (let names = 3; names < 60; names++) {
+          // From where it was left, so that each run comes a little further.
+          remount(folder, `nr_inodes=${names}`)
+          const { code, stderr, termination } = await load(arguments_(folder), env)
+          ends.push(code)
+          if (code === 0) break
+          assert.is(code, 20, `${names} names: ${stderr}`)
+          assert.match(termination?.message ?? '', /^The volume is full: cannot .*: ENOSPC$/)
+          assert.not.ok(existsSync(join(folder, COMPLETE)))
+        }
+        assert.is(ends.at(-1), 0)
+        assert.ok(ends.length > 5, `${ends.length} steps`)
+        assert.equal(wrongFiles(folder, FILES), [])
+      }))
+
+    test('has a complete model left alone', () =>
+      withHub(async (there, env) => {
+        const folder = tmpfs('size=16m')
+        assert.is((await load(arguments_(folder), env)).code, 0)
+        can(() => writeFileSync(join(folder, 'filler'), Buffer.alloc(20 * MB)))
+        there.clearLog()
+        assert.is((await load(arguments_(folder), env)).code, 0)
+        assert.equal(fetched(there), [])
+      }))
+  })
+
+  describe('a read-only volume', (test) => {
+    test('is told of', () =>
+      withHub(async (there, env) => {
+        const folder = tmpfs('size=16m,ro')
+        const { code, termination, stderr } = await load(arguments_(folder), env)
+        assert.is(code, 21, stderr)
+        assert.match(termination?.message ?? '', /Cannot make the folder .*: EROFS, the volume is read-only$/)
+        assert.is(there.bytesSent(), 0)
+      }))
+
+    test('that has our folders is told of', () =>
+      withHub(async (_, env) => {
+        const folder = tmpfs('size=16m')
+        mkdirSync(join(folder, dirname(COMPLETE)), { recursive: true })
+        remount(folder, 'ro')
+        const { code, termination, stderr } = await load(arguments_(folder), env)
+        assert.is(code, 21, stderr)
+        assert.match(termination?.message ?? '', /Cannot write to .*: EROFS, the volume is read-only$/)
+      }))
+
+    test('with the complete model is all that is needed', () =>
+      withHub(async (_, env) => {
+        const folder = tmpfs('size=16m')
+        assert.is((await load(arguments_(folder), env)).code, 0)
+        remount(folder, 'ro')
+        assert.is((await load(arguments_(folder), env)).code, 0)
+      }))
+  })
+
+  if (!can(() => tmpfs('size=32m,usrquota')))
+    leftOut('a quota', {
+      name: 'tmpfs quota',
+      why: 'this kernel has none',
+      how: 'take one with CONFIG_TMPFS_QUOTA',
+      couldBeHad: false,
+    })
+  else
+    describe('a quota', (test) => {
+      test('that is used up is told of, and gone on from when there is more', () =>
+        withHub(async (_, env) => {
+          const folder = tmpfs('size=32m,usrquota,usrquota_block_hardlimit=3M,mode=777')
+          const { code, said } = await loadAsNobody(folder, env)
+          assert.is(code, 20, said)
+          assert.match(said, /The volume is full: cannot write .*: EDQUOT/)
+          assert.ok(sizeAt(partialOf(folder, LARGE)) > MB)
+        }))
+    })
+}
