@@ -66,6 +66,8 @@ export function openPartial(opening: Opening, meter: Meter): Partial {
   on(what, () => {
     mkdirSync(dirname(partial), { recursive: true })
     if (resumes && size >= WORTH_ADOPTING_BYTES) adopt(partial, digest)
+    // What is there may have another name too, and must not be emptied under it.
+    if (!resumes) rmSync(partial, { force: true })
   })
   let file = open()
 

@@ -5,7 +5,7 @@ import { contentRefusal } from './hub.ts'
 import type { Meter } from './meter.ts'
 import type { Range, WorkerOptions } from './orders.ts'
 import { patiently, type Waits } from './patience.ts'
-import { type Answer, broken, type Web } from './web.ts'
+import { type Answer, broken, text, type Web } from './web.ts'
 
 export interface Receiver {
   /** Fills the slot with the range; a retry goes on at the byte that was reached. */
@@ -25,6 +25,8 @@ export interface Sink {
 const MAX_CONTRADICTIONS = 2
 /** A stream that so often in a row comes no farther than it came before will not come farther. */
 const MAX_IN_VAIN = 5
+const LARGE_BYTES = 64 * 1024 * 1024
+
 /** After so many answers in a row that are unusual, a server's answers are left to the ordinary client. */
 const MAX_UNUSUAL = 3
 
@@ -74,6 +76,17 @@ export function receiver(options: WorkerOptions, web: Web, bulk: Bulk | undefine
     throw contradicted(`"${path}" is announced with another digest than listed: ${digest}`, from)
   }
 
+  /**
+   * Of a large file not even the first range comes through the ordinary client: the garbage that it makes of so many
+   * bytes is what a thread's memory would mostly consist of.
+   */
+  const findForBulk = async (range: Range): Promise<void> => {
+    if (bulk === undefined || range.size < LARGE_BYTES || locations.has(range.path)) return
+    const answer = await located(range, { Range: `bytes=${range.start}-${range.start}` })
+    if (answer.status === 206) await text(answer, 1)
+    else answer.message.destroy()
+  }
+
   /** False: only the ordinary client can tell what this server answers. */
   const inBulk = async (range: Range, got: number, use: (piece: Uint8Array) => void): Promise<boolean> => {
     const known = locations.get(range.path)
@@ -111,6 +124,7 @@ export function receiver(options: WorkerOptions, web: Web, bulk: Bulk | undefine
           wholeOnly = true
           return
         }
+        await findForBulk(range)
         const isDone = await inBulk(range, got, (piece) => {
           slot.set(piece, got)
           got += piece.length
