@@ -1,38 +1,84 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { LOADER } from '../loader.ts'
 import { goProgram, kustomize, type Missing, type Part } from '../parts.ts'
+import { findIn, found, missingPart, path } from '../parts-cache.ts'
+import { aria2c, nginx } from '../parts-debian.ts'
+import { huggingfaceHub } from '../parts-python.ts'
+import { temporary } from './farewell.ts'
 import { inKustomize } from './in-kustomize.ts'
+import { FULL, loading, memory, QUICK, taken } from './loading.ts'
 import { hasGnuTime } from './measure.ts'
 import { table } from './table.ts'
 import { againstGo, growth, PROGRAM, start } from './whole-processes.ts'
 
 /** `npm run bench`: whole processes side by side. It is a report: a goal that is missed is no failure. */
-async function main(): Promise<void> {
-  if (!existsSync(PROGRAM)) throw new Error('dist/arksmodel-fn.cjs must be there: `npm run build` makes it')
+async function main(words: readonly string[]): Promise<void> {
+  const [part, ...more] = words.filter((word) => word !== '--quick')
+  if (!(part === undefined || part === 'fn' || part === 'loader') || more.length > 0)
+    throw new Error(`must be nothing, "fn" or "loader", and --quick to try the loader's, got "${words.join(' ')}"`)
+  for (const program of [PROGRAM, LOADER])
+    if (!existsSync(program)) throw new Error(`${program} must be there: \`npm run build\` makes it`)
+  const folder = temporary(tmpdir())
+  console.log(`Node ${process.versions.node}, ${process.platform} ${process.arch}, ${availableParallelism()} cores`)
+  if (part !== 'loader') await ofFunction(folder)
+  if (part !== 'fn') await ofLoader(folder, words.includes('--quick'))
+  console.log('Medians; half of the runs lie within about ± of them. A ratio is the median over pairs of runs.')
+  if (!hasGnuTime()) console.log('left out: memory and CPU time: there is no GNU time; install the package `time`')
+}
+
+async function ofFunction(folder: string): Promise<void> {
   const go = await goProgram('kyaml-fn', 'bench/kyaml-fn')
   const builder = await kustomize()
-  const hasPeak = hasGnuTime()
-  const folder = mkdtempSync(join(tmpdir(), 'arksmodel-bench-'))
-  try {
-    const rows = [
-      ...start(folder),
-      ...(go.kind === 'part' ? againstGo(folder, go, hasPeak) : []),
-      ...growth(folder),
-      ...(builder.kind === 'part' ? inKustomize(folder, builder) : []),
-    ]
-    console.log(`Node ${process.versions.node}, ${process.platform} ${process.arch}, ${availableParallelism()} cores\n`)
-    console.log(table(rows))
-    console.log('\nMedians; half of the runs lie within about ± of them. A ratio is the median over pairs of runs.')
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-  if (!hasPeak) console.log('left out: peak memory: there is no GNU time; install the package `time`')
-  for (const part of [go, builder]) leftOut(part)
+  const rows = [
+    ...start(folder),
+    ...(go.kind === 'part' ? againstGo(folder, go, hasGnuTime()) : []),
+    ...growth(folder),
+    ...(builder.kind === 'part' ? inKustomize(folder, builder) : []),
+  ]
+  console.log(`\n${table(rows)}\n`)
+  for (const each of [go, builder]) leftOut(each)
 }
+
+async function ofLoader(folder: string, isQuick: boolean): Promise<void> {
+  // A build meanwhile must not change what is measured.
+  const program = join(folder, 'arksmodel-loader.cjs')
+  copyFileSync(LOADER, program)
+  const [web, client, aria] = await Promise.all([nginx(), huggingfaceHub(), aria2c()])
+  const hf = client.kind === 'missing' ? client : client.hf
+  const curl = await onPath('curl')
+  const measured = await loading({
+    program,
+    folder,
+    hasWeb: web.kind === 'part',
+    hf: there(hf),
+    aria2c: there(aria),
+    curl: there(curl),
+    hasGnuTime: hasGnuTime(),
+    sizes: isQuick ? QUICK : FULL,
+  })
+  console.log(`\n${taken(measured)}\n`)
+  const rows = measured.flatMap((each) => each.rows)
+  console.log(`${table(hasGnuTime() ? [...rows, memory(measured)] : rows)}\n`)
+  console.log(
+    'Ours verifies each byte and ends when all is on the disk; of the others only `cp + fsync` waits for the disk.',
+  )
+  if (isQuick) console.log('With --quick everything is too small for the goals.')
+  for (const each of [web, hf, aria, curl]) leftOut(each)
+}
+
+async function onPath(name: string): Promise<Part | Missing> {
+  const program = findIn(path, name)
+  return program === undefined
+    ? missingPart(name)('it is not on PATH', `install ${name}`, false)
+    : found(name, program, '--version')
+}
+
+const there = (part: Part | Missing): Part | undefined => (part.kind === 'part' ? part : undefined)
 
 function leftOut(part: Part | Missing): void {
   if (part.kind === 'missing') console.log(`left out: ${part.name}: ${part.why}; ${part.how}`)
 }
 
-await main()
+await main(process.argv.slice(2))
