@@ -8,7 +8,12 @@ export type Request =
   | { readonly kind: 'help' }
   | { readonly kind: 'version' }
   | { readonly kind: 'wrong'; readonly message: string; readonly terminationLog: string | undefined }
-  | { readonly kind: 'verify'; readonly folder: string; readonly format: Format }
+  | {
+      readonly kind: 'verify'
+      readonly folder: string
+      readonly format: Format
+      readonly terminationLog: string | undefined
+    }
   | ({ readonly kind: 'load' } & LoadRequest)
 
 export type Format = 'json' | 'text' | undefined
@@ -175,7 +180,7 @@ function request(values: Values, others: readonly string[], environment: Environ
     if (folder === undefined || more !== undefined) throw new Wrong('verify: must be followed by one folder')
     const odd = [...values.keys()].find((flag) => !OF_VERIFY.includes(flag))
     if (odd !== undefined) throw new Wrong(`${odd}: must not be given to verify`)
-    return { kind: 'verify', folder, format }
+    return { kind: 'verify', folder, format, terminationLog: one('--termination-log')?.text }
   }
   const [repo, more] = others
   if (repo === undefined) throw new Wrong('must be told which model to load, as ORG/MODEL')

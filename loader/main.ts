@@ -56,16 +56,13 @@ function wrong({
   return REASONS.InvalidSpec.exitCode
 }
 
-async function verified({ folder, format }: Extract<Request, { kind: 'verify' }>): Promise<number> {
+async function verified({ folder, format, terminationLog }: Extract<Request, { kind: 'verify' }>): Promise<number> {
   const progress = newProgress(newMeter())
-  return underReport(
-    { repo: folder, format, progress, token: undefined, terminationLog: undefined },
-    async (course) => {
-      const marker = markerOf(folder)
-      const request = { endpoint: marker.endpoint, repo: marker.repo, revision: marker.revision, ...SMALL }
-      return verify(folder, marker, course.pool(request, undefined), progress)
-    },
-  )
+  return underReport({ repo: folder, format, progress, token: undefined, terminationLog }, async (course) => {
+    const marker = markerOf(folder)
+    const request = { endpoint: marker.endpoint, repo: marker.repo, revision: marker.revision, ...SMALL }
+    return verify(folder, marker, course.pool(request, undefined), progress)
+  })
 }
 
 const SMALL = { connections: 1, segmentBytes: 4096, idleMs: 0, patienceMs: 0, workers: undefined }

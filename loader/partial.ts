@@ -136,7 +136,8 @@ export function openPartial(opening: Opening, meter: Meter): Partial {
     if (flushes && length - flushed >= FLUSH_BYTES && flushing === undefined) flush()
   }
 
-  const { size: existing, nlink } = on(what, () => fstatSync(file.fd))
+  // What is begun again is empty, although some volumes go on to show what was there until the first write.
+  const { size: existing, nlink } = resumes ? on(what, () => fstatSync(file.fd)) : { size: 0, nlink: 1 }
   // Cut to whole blocks, or nothing more could go directly.
   const kept = file.direct === undefined || existing === size ? existing : existing - (existing % BLOCK_BYTES)
   // What has a second name is somebody's model, and is never written to.

@@ -211,7 +211,7 @@ describe('arguments of the loader', (test) => {
   })
 
   test('ask to verify a folder', () => {
-    const want = { kind: 'verify', folder: 'dir', format: 'text' }
+    const want = { kind: 'verify', folder: 'dir', format: 'text', terminationLog: '/x' }
     assert.equal(parseArguments(['verify', 'dir', '--log-format', 'text', '--termination-log', '/x'], {}), want)
   })
 
