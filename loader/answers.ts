@@ -98,9 +98,11 @@ function rateLimit(who: string, answer: Omit<Refused, 'body'>, said: string): Tr
   return new Trouble('RateLimited', `${who} limits the rate of requests${asks}${said}`, fromHub(answer), delay)
 }
 
+const MAX_REQUEST_ID = 128
+
 export function fromHub({ status, headers }: Omit<Refused, 'body'>): FromHub {
   const requestId = header(headers, 'x-request-id') ?? header(headers, 'x-amz-request-id')
-  return { status, ...(requestId === undefined ? {} : { requestId }) }
+  return { status, ...(requestId === undefined ? {} : { requestId: requestId.slice(0, MAX_REQUEST_ID) }) }
 }
 
 const MAX_SAID = 200

@@ -76,6 +76,9 @@ Exit codes: 0 loaded; 2 arguments; 10 token refused; 11 gated; 12 no such reposi
 
 type Environment = Readonly<Record<string, string | undefined>>
 
+/** That ranges may take while they are under way. */
+const MAX_MEMORY_MIB = 1024
+
 const FLAGS = [
   '--to',
   '--revision',
@@ -190,6 +193,12 @@ function request(values: Values, others: readonly string[], environment: Environ
   const to = one('--to')
   if (to === undefined) throw new Wrong('--to: must be given: the folder where the model goes')
   const tokenFile = one('--token-file', 'HF_TOKEN_PATH')
+  const connections = whole(one('--connections'), { least: 1, most: 256 }) ?? 16
+  const segment = whole(one('--segment'), { least: 1, most: 256 }) ?? 4
+  if (connections * segment > MAX_MEMORY_MIB)
+    throw new Wrong(
+      `--segment: must be at most ${MAX_MEMORY_MIB} MiB together with --connections, got ${connections} times ${segment} MiB`,
+    )
   return {
     kind: 'load',
     repo,
@@ -204,8 +213,8 @@ function request(values: Values, others: readonly string[], environment: Environ
     shard: shardOf(one('--shard')),
     patienceMs: 1000 * seconds(one('--patience'), { least: 0, otherwise: 600 }),
     idleMs: 1000 * seconds(one('--timeout', 'HF_HUB_DOWNLOAD_TIMEOUT'), { least: 0.001, otherwise: 30 }),
-    connections: whole(one('--connections'), { least: 1, most: 256 }) ?? 16,
-    segmentBytes: (whole(one('--segment'), { least: 1, most: 256 }) ?? 4) * 1024 * 1024,
+    connections,
+    segmentBytes: segment * 1024 * 1024,
     workers: whole(one('--workers'), { least: 1, most: 64 }),
     port: whole(one('--port'), { least: 0, most: 65_535 }),
     terminationLog: one('--termination-log')?.text,

@@ -54,6 +54,7 @@ export function bulk({ endpoint, token, idleMs }: WebOptions): Bulk {
   const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES)
   const idleOnes: Connection[] = []
   const all = new Set<Connection>()
+  let isAborted = false
   const { origin: trusted } = new URL(endpoint)
 
   const connect = (url: URL): Connection => {
@@ -159,11 +160,13 @@ export function bulk({ endpoint, token, idleMs }: WebOptions): Bulk {
     async get(wanted) {
       const url = new URL(wanted.url)
       for (;;) {
+        if (isAborted) throw new Trouble('NetworkError', `The request to ${url.host} was ended`)
         const outcome = await exchange(idleTo(url.origin) ?? connect(url), wanted)
         if (outcome !== 'stale') return outcome
       }
     },
     abort() {
+      isAborted = true
       for (const { socket } of all) socket.destroy()
     },
   }

@@ -43,6 +43,15 @@ export function storageFailure(error: unknown, what: string): unknown {
     : new Failure('StorageError', `Cannot ${what}: ${code}${HINTS[code] ?? ''}`)
 }
 
+/** What `work` throws, in the words of `what`. */
+export function on<T>(what: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw storageFailure(error, what)
+  }
+}
+
 const HINTS: Readonly<Record<string, string>> = {
   EACCES: ', permission denied',
   EPERM: ', not permitted',

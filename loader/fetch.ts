@@ -7,7 +7,7 @@ import type { RemoteFile } from './plan.ts'
 import type { Hand, Pool } from './pool.ts'
 import type { Progress } from './progress.ts'
 import { type Elsewhere, sharedAs } from './reuse.ts'
-import type { Volume } from './volume.ts'
+import { plainFile, type Volume } from './volume.ts'
 
 export interface Fetching {
   readonly source: Source
@@ -27,14 +27,30 @@ export interface Fetching {
 
 /** Small ones many at once, because each costs a round trip; large ones so many as there are threads to write them. */
 export async function fetchAll(files: readonly RemoteFile[], fetching: Fetching): Promise<void> {
-  const isSmall = ({ size }: RemoteFile): boolean => size <= fetching.slotBytes
-  const one = (file: RemoteFile): Promise<void> => fetchOne(file, fetching)
-  await eachOf(files.filter(isSmall), fetching.slots, one)
-  await eachOf(
-    files.filter((file) => !isSmall(file)),
-    fetching.pool.hands.length,
-    one,
-  )
+  const { slotBytes, slots, pool, volume, targetOf, elsewhere, onDone } = fetching
+  const brought = new Map<string, string>()
+  const one = (file: RemoteFile): Promise<void> =>
+    fetchOne(file, {
+      ...fetching,
+      elsewhere: (digest, size) => brought.get(digest.hex) ?? elsewhere(digest, size),
+      onDone(done, isDurable) {
+        brought.set(done.digest.hex, join(volume.folder, targetOf(done)))
+        onDone(done, isDurable)
+      },
+    })
+  const round = async (some: readonly RemoteFile[]): Promise<void> => {
+    const isSmall = ({ size }: RemoteFile): boolean => size <= slotBytes
+    await eachOf(some.filter(isSmall), slots, one)
+    await eachOf(
+      some.filter((file) => !isSmall(file)),
+      pool.hands.length,
+      one,
+    )
+  }
+  // A repository may have one file under several names.
+  const first = new Set(new Map(files.map((file) => [file.digest.hex, file])).values())
+  await round(files.filter((file) => first.has(file)))
+  await round(files.filter((file) => !first.has(file)))
 }
 
 export async function eachOf<T>(items: readonly T[], atOnce: number, use: (item: T) => Promise<void>): Promise<void> {
@@ -90,7 +106,12 @@ function isRight(file: RemoteFile, hand: Hand, { volume, targetOf, slotBytes, le
 
 /** Verified like a file that is received: when it is not what the marker says, or cannot be read, it is left alone. */
 async function isReused(file: RemoteFile, from: string, hand: Hand, fetching: Fetching): Promise<boolean> {
-  const isShared = fetching.volume.appends && sharedAs(placeOf(file, fetching), from)
+  const isShared = fetching.volume.appends && sharedAs(placeOf(file, fetching), from, file.size)
+  // What was begun is not given up for a file that may be wrong.
+  if (!isShared && plainFile(placeOf(file, fetching)) !== undefined) {
+    const { size, digest } = file
+    if (!(await hand.order('matches', { file: from, size, digest }))) return false
+  }
   await opened(file, hand, fetching)
   try {
     if (!isShared) await hand.order('copy', { path: file.path, from })

@@ -2,10 +2,9 @@ import { mkdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs
 import { dirname, join } from 'node:path'
 import { setImmediate as breath } from 'node:timers/promises'
 import { isRecord } from '../crds/place.ts'
-import { codeOf, Failure } from './failure.ts'
+import { codeOf, Failure, on } from './failure.ts'
 import type { Known } from './known.ts'
 import { type MarkedFile, type Marker, markedFile, markerText, parsed, parseMarker } from './marker.ts'
-import { on } from './partial.ts'
 import {
   ARKS,
   COMPLETE,
@@ -21,8 +20,8 @@ import {
   startOf,
   VERIFIED,
 } from './places.ts'
-import { bytesOf, type RemoteFile } from './plan.ts'
-import { filesBelow, plainFile, readText, remove, syncFolder, type Volume, writeWhole } from './volume.ts'
+import { bytesOf, foldersOf, type RemoteFile } from './plan.ts'
+import { filesBelow, linkAmong, plainFile, readText, remove, syncFolder, type Volume, writeWhole } from './volume.ts'
 
 export interface Finishing {
   readonly volume: Volume
@@ -63,6 +62,8 @@ export async function finish({ volume, marker, files, known, check }: Finishing)
     totalBytes: bytesOf(files),
     completedAt: new Date().toISOString(),
   }
+  // Before the marker: a later load must look again what its branch stands for.
+  remove(volume, STATE)
   writeWhole(volume, COMPLETE, markerText(complete))
   removeWhatOnlyTheLoadNeeded(volume)
 }
@@ -109,8 +110,15 @@ export function leftOf(
 ): readonly RemoteFile[] {
   const paths = new Set(files.map(({ path }) => path))
   const begun = placed(volume).filter(({ path, size }) => plainFile(join(volume.folder, path))?.size === size)
-  const all = new Map([...(previous?.files ?? []), ...begun].map((file) => [file.path, file]))
+  const untouched = (previous?.files ?? []).filter((file) => isAsMarked(volume.folder, file))
+  const all = new Map([...untouched, ...begun].map((file) => [file.path, file]))
   return [...all.values()].filter(({ path }) => !paths.has(path))
+}
+
+/** What was edited since is its editor's. */
+export function isAsMarked(folder: string, { path, size, mtimeMs }: MarkedFile): boolean {
+  const seen = plainFile(join(folder, path))
+  return seen?.size === size && (mtimeMs === undefined || mtimeMs === seen.mtimeMs)
 }
 
 function withdrawMarker(volume: Volume): void {
@@ -149,11 +157,6 @@ function placed(volume: Volume): readonly RemoteFile[] {
   return Array.isArray(files) ? files.map(markedFile).filter((file) => file !== undefined) : []
 }
 
-const foldersOf = (path: string): string[] => {
-  const steps = path.split('/').slice(0, -1)
-  return steps.map((_, index) => steps.slice(0, index + 1).join('/'))
-}
-
 function swapIn({ folder }: Volume, { path }: RemoteFile): void {
   const from = join(folder, staged(path))
   if (plainFile(from) === undefined) return
@@ -168,7 +171,7 @@ function markedAt({ folder, appends }: Volume, file: RemoteFile, known: Known): 
   if (seen?.size !== file.size || (appends && !known.isKnown(file, seen)))
     throw new Failure('StorageError', `"${file.path}" has been changed or removed by others`)
   // Object storage gives a file its own time after it was closed.
-  return appends ? { ...file, mtimeMs: seen.mtimeMs } : file
+  return appends ? { ...file, mtimeMs: seen.mtimeMs, inode: seen.inode } : file
 }
 
 /** `hf download --local-dir` then sees the file as present: commit, ETag, and a time not before that of the file. */
@@ -194,7 +197,7 @@ function writeNotes(volume: Volume): void {
 
 /** With the folders that become empty by it. A link or a folder that others have put there stays. */
 export function removePlain(folder: string, path: string): void {
-  if (plainFile(join(folder, path)) === undefined) return
+  if (plainFile(join(folder, path)) === undefined || linkAmong(folder, foldersOf(path)) !== undefined) return
   on(`remove "${path}"`, () => rmSync(join(folder, path), { force: true }))
   removeEmptyFolders(folder, path)
 }

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { eachOf, type Fetching, fetchAll } from './fetch.ts'
 import { calmly, leftOf, makeWay, previousOn, removePlain } from './finish.ts'
 import { type Known, known as knownOn } from './known.ts'
-import type { Marker } from './marker.ts'
+import type { MarkedFile, Marker } from './marker.ts'
 import { partial, staged } from './places.ts'
 import { bytesOf, type RemoteFile } from './plan.ts'
-import { elsewhere, isOnVolumeOf } from './reuse.ts'
+import { elsewhere, isLinked, isOnVolumeOf } from './reuse.ts'
 import { free, hasRoom, isEnough, notEnough, plainFile, remove, type Seen } from './volume.ts'
 
 export interface Gathering extends Omit<Fetching, 'elsewhere' | 'targetOf' | 'onDone'> {
@@ -39,14 +39,14 @@ export async function gather(gathering: Gathering): Promise<Known> {
   if (missing.length === 0) return known
 
   const isMissing = new Set(missing.map(key))
-  const find = elsewhere(
+  const find = await elsewhere(
     gathering.reuse,
     folder,
     // A file that should be right where it is and is not need not be looked at again.
     (previous?.files ?? []).filter((file) => !isMissing.has(key(file))),
   )
   const roomFor = (file: RemoteFile, begun: Seen | undefined): number => {
-    const from = volume.links ? find(file.digest, file.size) : undefined
+    const from = volume.links && isLinked(file.size) ? find(file.digest, file.size) : undefined
     if (from !== undefined && isOnVolumeOf(from, folder)) return 0
     return file.size - Math.min(begun?.size ?? 0, file.size)
   }
@@ -59,10 +59,10 @@ export async function gather(gathering: Gathering): Promise<Known> {
   }
 
   const targetOf = (file: RemoteFile): string => (isStaging ? staged(file.path) : file.path)
-  const noted = (file: RemoteFile): RemoteFile & { mtimeMs: number } => ({
-    ...file,
-    mtimeMs: plainFile(join(folder, targetOf(file)))?.mtimeMs ?? 0,
-  })
+  const noted = (file: RemoteFile): MarkedFile => {
+    const { mtimeMs = 0, inode = 0 } = plainFile(join(folder, targetOf(file))) ?? {}
+    return { ...file, mtimeMs, inode }
+  }
   const unsynced: RemoteFile[] = []
   await fetchAll(
     missing.toSorted((a, b) => a.size - b.size),
@@ -126,11 +126,13 @@ async function missingOf(
       if (seen?.size !== size) continue
       if (!(await pool.idlest().order('matches', { file: join(folder, place), size, digest }))) continue
       await pool.idlest().order('sync', [join(folder, place)])
-      known.add([{ ...file, mtimeMs: seen.mtimeMs }])
+      known.add([{ ...file, mtimeMs: seen.mtimeMs, inode: seen.inode }])
       return found(file, place)
     }
     missing.push(file)
   })
+  // What waits with other bytes must not be taken for them when it is put in place.
+  for (const { path } of missing) remove(volume, staged(path))
   return missing
 }
 

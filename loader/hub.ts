@@ -15,7 +15,7 @@ export interface Source {
 }
 
 const MAX_SAID = 4096
-/** Of an answer in JSON. A page of the listing has a thousand files, that of a mirror may have all. */
+/** A page of the Hub has 1,000 files, about 300 kB. A mirror may put some tens of thousands into one. */
 const MAX_JSON = 32 * 1024 * 1024
 
 /** The commit that the revision stands for now. */
@@ -115,7 +115,7 @@ const json = (
     if (answer.status !== 200) throw refusal(await refused(answer), source)
     const body = await text(answer, MAX_JSON)
     const { host } = new URL(answer.url)
-    if (body.length > MAX_JSON)
+    if (Buffer.byteLength(body) > MAX_JSON)
       throw new Failure('NetworkError', `${host} answered with more than 32 MiB where JSON belongs`, answer.from)
     const value = parsed(body, host, answer.from)
     waits.meter.progressed()

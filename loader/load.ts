@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { isRecord } from '../crds/place.ts'
 import { Failure } from './failure.ts'
-import { calmly, type Finishing, finish, removeUseless } from './finish.ts'
+import { calmly, type Finishing, finish, isAsMarked, previousOn, removeUseless } from './finish.ts'
 import { type Gathering, gather } from './gather.ts'
 import { checkAccess, commitOf, filesOf, isCommit, type Source } from './hub.ts'
 import type { Known } from './known.ts'
@@ -10,11 +10,11 @@ import { type Lease, lease } from './lease.ts'
 import { type Marker, markerText, parsed, parseMarker } from './marker.ts'
 import type { Waits } from './patience.ts'
 import type { Filter } from './patterns.ts'
-import { COMPLETE, STATE, shardMarker } from './places.ts'
-import { bytesOf, type RemoteFile, type Shard, selected, share } from './plan.ts'
+import { ARKS, COMPLETE, STATE, shardMarker } from './places.ts'
+import { bytesOf, foldersOf, type RemoteFile, type Shard, selected, share } from './plan.ts'
 import type { Pool } from './pool.ts'
 import type { Progress } from './progress.ts'
-import { plainFile, readText, remove, type Volume, volumeAt, writeWhole } from './volume.ts'
+import { filesBelow, linkAmong, readText, remove, type Volume, volumeAt, writeWhole } from './volume.ts'
 import type { Web } from './web.ts'
 
 export interface Load {
@@ -99,17 +99,35 @@ async function loadedAlone(request: Load, around: Around, volume: Volume, held: 
     const meanwhile = await alreadyLoaded(request, around)
     if (meanwhile !== undefined) return meanwhile
     const commit = await commitToLoad(request, around, volume)
-    if (shard !== undefined) remove(volume, shardMarker(shard.index, shard.count))
+    removeShardMarkers(request, volume, commit)
     return commit
   }
-  const commit = shard === undefined ? await begin() : await throughGate(volume, around, begin)
+  const begun = (): Promise<Loaded | string> => (shard === undefined ? begin() : throughGate(volume, around, begin))
+  let commit = await begun()
   if (typeof commit !== 'string') return commit
+  let listed: readonly RemoteFile[]
+  try {
+    listed = await filesOf(commit, source, web, waits)
+  } catch (error) {
+    if (!(error instanceof Failure) || error.reason !== 'RevisionNotFound') throw error
+    // The history of a branch may be written anew while an attempt still remembers what it was.
+    if (!isRemembered(volume, commit)) throw error
+    remove(volume, STATE)
+    commit = await begun()
+    if (typeof commit !== 'string') return commit
+    listed = await filesOf(commit, source, web, waits)
+  }
   progress.commit = commit
-  const listed = await filesOf(commit, source, web, waits)
   const files = selected(listed, request.filter, source.repo)
   const largest = files.at(-1)
   if (largest !== undefined) await checkAccess(largest, commit, source, web, waits)
   held.check()
+  const link = linkAmong(volume.folder, new Set(files.flatMap(({ path }) => foldersOf(path))))
+  if (link !== undefined)
+    throw new Failure('StorageError', `${join(volume.folder, link)} must be a folder of its own, not a link`)
+  const before = previousOn(volume)
+  if (before !== undefined && before.repo !== source.repo)
+    around.say(`${volume.folder} holds "${before.repo}", which gives way to "${source.repo}"`)
   removeUseless(volume, files)
   return bring({ request, around, volume, lease: held, commit, files })
 }
@@ -158,8 +176,7 @@ async function wholeOn({ source, filter, folder }: Load, { signal }: Waits): Pro
     marker.files,
     () => signal.throwIfAborted(),
     (file) => {
-      const seen = plainFile(join(folder, file.path))
-      isThere &&= seen?.size === file.size && (file.mtimeMs === undefined || file.mtimeMs === seen.mtimeMs)
+      isThere &&= isAsMarked(folder, file)
     },
   )
   return isThere ? marker : undefined
@@ -198,6 +215,21 @@ function completeShards({ source, filter, shard }: Load, volume: Volume, commit:
     const marker = parseMarker(readText(volume, shardMarker(index, indices.length)))
     return marker?.commit === commit && isOf(marker, source, filter)
   }).length
+}
+
+const isRemembered = (volume: Volume, commit: string): boolean => {
+  const state = parsed(readText(volume, STATE))
+  return isRecord(state) && state['commit'] === commit
+}
+
+/** What a shard has noted counts for this commit only, divided like this; its own note not before it has looked again. */
+function removeShardMarkers({ source, filter, shard }: Load, volume: Volume, commit: string): void {
+  for (const name of filesBelow(volume, ARKS).filter((each) => /^shard-\d+-of-\d+\.json$/.test(each))) {
+    const marker = parseMarker(readText(volume, `${ARKS}/${name}`))
+    const counts =
+      marker?.commit === commit && isOf(marker, source, filter) && name.endsWith(`-of-${shard?.count}.json`)
+    if (!counts || name.startsWith(`shard-${shard?.index}-`)) remove(volume, `${ARKS}/${name}`)
+  }
 }
 
 interface Bringing {

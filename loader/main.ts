@@ -9,7 +9,7 @@ import { HELP, type LoadRequest, parseArguments, type Request, tokenOf } from '.
 import { codeOf, Failure, type Trouble } from './failure.ts'
 import { load } from './load.ts'
 import { meter as newMeter } from './meter.ts'
-import { pool as newPool, type Pool } from './pool.ts'
+import { pool as newPool, type Pool, sharedPages } from './pool.ts'
 import { newProgress, type Progress, snapshot } from './progress.ts'
 import { report as newReport, type Report } from './report.ts'
 import { serve } from './serve.ts'
@@ -112,23 +112,10 @@ async function loaded(request: LoadRequest): Promise<number> {
     } finally {
       web.abort()
       server?.close()
+      // Somebody may hold a connection and say nothing.
+      server?.closeAllConnections()
     }
   })
-}
-
-const PAGE_BYTES = 64 * 1024
-
-/** In the types of browsers only. */
-declare const WebAssembly: {
-  readonly Memory: new (description: { initial: number; maximum: number; shared: true }) => { readonly buffer: unknown }
-}
-
-/** Shared memory that starts at a page, which no SharedArrayBuffer by itself does: disks take only such directly. */
-function pages(bytes: number): SharedArrayBuffer {
-  const count = Math.ceil(bytes / PAGE_BYTES)
-  const { buffer } = new WebAssembly.Memory({ initial: count, maximum: count, shared: true })
-  if (!(buffer instanceof SharedArrayBuffer)) throw new Error('shared memory must be shared')
-  return buffer
 }
 
 function tokenOfRequest({ token, tokenFile }: LoadRequest): string | undefined | Failure {
@@ -164,15 +151,43 @@ interface Course {
   pool(workers: Workers, token: string | undefined): Pool
 }
 
+/** What a terminal would obey; a stack has lines. */
+const CONTROLS = /(?!\n)\p{Cc}/gu
+
 /** Whatever happens in `work`, it comes to one result: shown, left for Kubernetes, and told by the exit code. */
 async function underReport(reported: Reported, work: (course: Course) => Promise<string>): Promise<number> {
   const { repo, format, progress, token, terminationLog } = reported
   const started = progress.meter.now()
-  const clean = (text: string): string => withoutTokens(token === undefined ? text : text.replaceAll(token, '…'))
+  const clean = (text: string): string =>
+    withoutTokens(token === undefined ? text : text.replaceAll(token, '…')).replace(CONTROLS, '�')
   const isText = format === undefined ? process.stderr.isTTY === true : format === 'text'
-  const report = await newReport({ progress, repo, isText, clean })
   const stopping = new AbortController()
   let threads: Pool | undefined
+  const interrupted = (): Termination =>
+    resultOf({ reason: 'Interrupted', message: 'The load was asked to end' }, progress, started)
+  const stop = (): void => {
+    if (stopping.signal.aborted) return
+    progress.meter.stop()
+    stopping.abort()
+    void threads?.end()
+    // A disk that does not answer must not keep the result from being told.
+    setTimeout(() => {
+      leave(terminationLog, interrupted())
+      process.exit(REASONS.Interrupted.exitCode)
+    }, STOP_MS).unref()
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', () => {
+    // A person who asks twice does not want to wait for the disk.
+    if (stopping.signal.aborted) process.exit(REASONS.Interrupted.exitCode)
+    stop()
+  })
+  process.on('uncaughtException', (error) => {
+    leave(terminationLog, resultOf({ reason: 'InternalError', message: clean(`${error.stack}`) }, progress, started))
+    process.stderr.write(clean(`${error.stack}\n`))
+    process.exit(REASONS.InternalError.exitCode)
+  })
+  const report = await newReport({ progress, repo, isText, clean })
   const course: Course = {
     report,
     signal: stopping.signal,
@@ -187,7 +202,7 @@ async function underReport(reported: Reported, work: (course: Course) => Promise
         slots: workers.connections,
         worker: {
           meter: progress.meter.shared,
-          slots: pages(workers.connections * workers.segmentBytes),
+          slots: sharedPages(workers.connections * workers.segmentBytes),
           slotBytes: workers.segmentBytes,
           endpoint: workers.endpoint,
           token: sent,
@@ -201,28 +216,15 @@ async function underReport(reported: Reported, work: (course: Course) => Promise
       return threads
     },
   }
-  const stop = (): void => {
-    if (stopping.signal.aborted) return
-    progress.meter.stop()
-    stopping.abort()
-    void threads?.end()
-    // A disk that does not answer must not keep the result from being told.
-    setTimeout(() => process.exit(REASONS.Interrupted.exitCode), STOP_MS).unref()
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
-  process.on('uncaughtException', (error) => {
-    leave(terminationLog, resultOf({ reason: 'InternalError', message: clean(`${error.stack}`) }, progress, started))
-    process.stderr.write(clean(`${error.stack}\n`))
-    process.exit(REASONS.InternalError.exitCode)
-  })
   let result: Termination
   try {
     const message = await work(course)
     result = resultOf({ reason: 'Loaded', message: clean(message) }, progress, started)
   } catch (error) {
-    const failure = stopping.signal.aborted ? new Failure('Interrupted', 'The load was asked to end') : failureOf(error)
-    result = resultOf({ reason: failure.reason, message: clean(failure.message), ...failure.from }, progress, started)
+    const { reason, message, from } = failureOf(error)
+    result = stopping.signal.aborted
+      ? interrupted()
+      : resultOf({ reason, message: clean(message), ...from }, progress, started)
   }
   await threads?.end()
   leave(terminationLog, result)
@@ -260,6 +262,8 @@ function leave(file: string | undefined, termination: Termination): void {
 }
 
 if (isMainThread) {
+  // Whoever has stopped to listen does not make a load fail.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   void main().then((code) => {
     process.exitCode = code
   })

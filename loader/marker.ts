@@ -1,5 +1,5 @@
 import { isRecord } from '../crds/place.ts'
-import type { Digest, RemoteFile } from './plan.ts'
+import { type Digest, isReserved, isSafe, type RemoteFile } from './plan.ts'
 
 /** What says that a folder holds a model, whole and verified. */
 export interface Marker {
@@ -19,14 +19,17 @@ export interface Marker {
 export interface MarkedFile extends RemoteFile {
   /** When it was verified. Undefined where the volume makes times up. */
   readonly mtimeMs?: number
+  /** Which file it was then. */
+  readonly inode?: number
 }
 
 export function markerText(marker: Marker): string {
-  const files = marker.files.map(({ path, size, digest, mtimeMs }) => ({
+  const files = marker.files.map(({ path, size, digest, mtimeMs, inode }) => ({
     path,
     size,
     [digest.kind]: digest.hex,
     mtimeMs,
+    inode,
   }))
   return `${JSON.stringify({ ...marker, files }, undefined, 1)}\n`
 }
@@ -53,10 +56,11 @@ export function parseMarker(text: string | undefined): Marker | undefined {
   return { v: 1, repo, revision, commit, endpoint, include, exclude, files: marked, totalBytes, completedAt }
 }
 
+/** Undefined also for a path that no listing can have: it would lead out of the folder. */
 export function markedFile(value: unknown): MarkedFile | undefined {
   if (!isRecord(value)) return undefined
-  const { path, size, sha256, gitSha1, mtimeMs } = value
-  if (typeof path !== 'string' || typeof size !== 'number') return undefined
+  const { path, size, sha256, gitSha1, mtimeMs, inode } = value
+  if (typeof path !== 'string' || typeof size !== 'number' || !isSafe(path) || isReserved(path)) return undefined
   const digest: Digest | undefined =
     typeof sha256 === 'string'
       ? { kind: 'sha256', hex: sha256 }
@@ -64,7 +68,13 @@ export function markedFile(value: unknown): MarkedFile | undefined {
         ? { kind: 'gitSha1', hex: gitSha1 }
         : undefined
   if (digest === undefined) return undefined
-  return { path, size, digest, ...(typeof mtimeMs === 'number' ? { mtimeMs } : {}) }
+  return {
+    path,
+    size,
+    digest,
+    ...(typeof mtimeMs === 'number' ? { mtimeMs } : {}),
+    ...(typeof inode === 'number' ? { inode } : {}),
+  }
 }
 
 const isTexts = (value: unknown): value is readonly string[] =>

@@ -17,7 +17,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { codeOf, Failure, storageFailure } from './failure.ts'
+import { codeOf, Failure, on, storageFailure } from './failure.ts'
 import type { Meter } from './meter.ts'
 import type { Opening } from './orders.ts'
 import { isPartialOfPython } from './places.ts'
@@ -219,15 +219,6 @@ const reached = (fd: number, what: string): Promise<void> =>
 
 export function hashOf({ kind }: Digest, size: number): Hash {
   return kind === 'sha256' ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`)
-}
-
-/** What `work` throws, in the words of `what`. */
-export function on<T>(what: string, work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    throw storageFailure(error, what)
-  }
 }
 
 /** Of a file from `start` to `end`, as far as it goes. Answers with where it ended. */

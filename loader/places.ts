@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Digest } from './plan.ts'
 
 /** Names of what stands in a model's folder beside the model. All are relative to it. */
@@ -33,8 +34,9 @@ export function partial(path: string, digest: Digest): string {
   const suffix = `.${startOf(digest)}.incomplete`
   const folder = path.slice(0, path.lastIndexOf('/') + 1)
   const name = path.slice(folder.length)
-  // The longest names would be too long with the suffix. The digest alone tells them apart.
-  return isName(name + suffix) ? `${DOWNLOAD}/${path}${suffix}` : `${DOWNLOAD}/${folder}${suffix.slice(1)}`
+  // The longest names would be too long with the suffix.
+  const short = isName(name + suffix) ? name : createHash('sha1').update(name).digest('hex')
+  return `${DOWNLOAD}/${folder}${short}${suffix}`
 }
 
 /** The beginning of the digest in the name of a partial: of ours, or of huggingface_hub's, with an identifier behind it. */
@@ -45,6 +47,7 @@ export const startOf = ({ hex }: Digest): string => hex.slice(0, ETAG_LENGTH)
 
 /** What huggingface_hub calls a beginning of the file with this digest, in the same folder. */
 export const isPartialOfPython = (name: string, { hex }: Digest): boolean =>
-  name.endsWith('.incomplete') && (name.includes(`.${hex}.`) || name.includes(`=.${hex}`))
+  // Ours has the same end when the digest is short; only theirs begins with something in Base64.
+  /^[\w-]+=\.[0-9a-f]+(\.[0-9a-f]{8})?\.incomplete$/.test(name) && name.split('.')[1] === hex
 
 export const shardMarker = (index: number, count: number): string => `${ARKS}/shard-${index}-of-${count}.json`

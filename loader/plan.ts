@@ -55,12 +55,15 @@ const unreadable = (repo: string): Failure => new Failure('NetworkError', `The l
 /** Where our own files and those of huggingface_hub stand in a model's folder. */
 const RESERVED = ['.cache/arks', '.cache/huggingface']
 
-const isReserved = (path: string): boolean =>
-  RESERVED.some((folder) => path === folder || path.startsWith(`${folder}/`) || folder.startsWith(`${path}/`))
+/** Whatever the case: some volumes do not tell them apart. */
+export function isReserved(path: string): boolean {
+  const name = path.toLowerCase()
+  return RESERVED.some((folder) => name === folder || name.startsWith(`${folder}/`) || folder.startsWith(`${name}/`))
+}
 
 const MAX_SEGMENT_BYTES = 255
 
-const isSafe = (path: string): boolean =>
+export const isSafe = (path: string): boolean =>
   // Half a character of UTF-16 can neither be asked for nor be stored.
   !/[\\\0\p{Cs}]/u.test(path) &&
   path.split('/').every((each) => !['', '.', '..'].includes(each) && Buffer.byteLength(each) <= MAX_SEGMENT_BYTES)
@@ -83,7 +86,8 @@ export function selected(files: readonly RemoteFile[], filter: Filter, repo: str
   return left.toSorted((a, b) => a.size - b.size || (a.path < b.path ? -1 : 1))
 }
 
-const foldersOf = (path: string): string[] => [...path.matchAll(/\//g)].map(({ index }) => path.slice(0, index))
+/** From the outermost on. */
+export const foldersOf = (path: string): string[] => [...path.matchAll(/\//g)].map(({ index }) => path.slice(0, index))
 
 const list = (patterns: readonly string[]): string => (patterns.length === 0 ? '(none)' : JSON.stringify(patterns))
 

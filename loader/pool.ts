@@ -5,8 +5,8 @@ import type { Failed, Kind, Orders, Reply, WorkerOptions } from './orders.ts'
 /** A worker thread, seen from outside. */
 export interface Hand {
   order<K extends Kind>(kind: K, argument: Orders[K][0]): Promise<Orders[K][1]>
-  /** Orders that are not answered yet. */
-  underway(): number
+  /** How much it has to do: ranges, of which it has many at once, and what keeps it from all else. */
+  load(): number
 }
 
 export interface Pool {
@@ -42,7 +42,7 @@ export function pool({ program, count, slots, worker, onTrouble }: PoolOptions):
   const waiting: ((slot: number) => void)[] = []
   return {
     hands,
-    idlest: () => hands.reduce((best, each) => (each.underway() < best.underway() ? each : best)),
+    idlest: () => hands.reduce((best, each) => (each.load() < best.load() ? each : best)),
     takeSlot: () =>
       new Promise((resolve) => {
         const slot = free.pop()
@@ -61,9 +61,13 @@ export function pool({ program, count, slots, worker, onTrouble }: PoolOptions):
   }
 }
 
+/** While it reads a file a thread hears of nothing else. */
+const BLOCKING: readonly Kind[] = ['open', 'copy', 'matches']
+
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: Error) => void
+  readonly weight: number
 }
 
 function hand(thread: Worker, onTrouble: (trouble: Failure) => void): Hand {
@@ -85,13 +89,17 @@ function hand(thread: Worker, onTrouble: (trouble: Failure) => void): Hand {
   thread.on('error', (error) => fail(error instanceof Error ? error : new Error(String(error))))
   thread.on('exit', () => fail(new Error('the worker has ended')))
   return {
-    underway: () => waiting.size,
+    load: () => [...waiting.values()].reduce((sum, { weight }) => sum + weight, 0),
     order<K extends Kind>(kind: K, argument: Orders[K][0]): Promise<Orders[K][1]> {
       if (broken !== undefined) return Promise.reject(broken)
       const id = ++last
       return new Promise((resolve, reject) => {
         // The worker answers each kind with its own type: the only place where this has to be believed.
-        waiting.set(id, { resolve: resolve as (value: unknown) => void, reject })
+        waiting.set(id, {
+          resolve: resolve as (value: unknown) => void,
+          reject,
+          weight: BLOCKING.includes(kind) ? 1000 : 1,
+        })
         thread.postMessage({ id, kind, argument })
       })
     },
@@ -99,3 +107,18 @@ function hand(thread: Worker, onTrouble: (trouble: Failure) => void): Hand {
 }
 
 const failureOf = ({ reason, message, from }: Failed): Failure => new Failure(reason, message, from)
+
+const PAGE_BYTES = 64 * 1024
+
+/** In the types of browsers only. */
+declare const WebAssembly: {
+  readonly Memory: new (description: { initial: number; maximum: number; shared: true }) => { readonly buffer: unknown }
+}
+
+/** Shared memory that starts at a page, which no SharedArrayBuffer by itself does: disks take only such directly. */
+export function sharedPages(bytes: number): SharedArrayBuffer {
+  const count = Math.ceil(bytes / PAGE_BYTES)
+  const { buffer } = new WebAssembly.Memory({ initial: count, maximum: count, shared: true })
+  if (!(buffer instanceof SharedArrayBuffer)) throw new Error('shared memory must be shared')
+  return buffer
+}

@@ -8,6 +8,8 @@ import { patiently, type Waits } from './patience.ts'
 import { type Answer, broken, text, type Web } from './web.ts'
 
 export interface Receiver {
+  /** Where the file is will not be asked again. */
+  forget(path: string): void
   /** Fills the slot with the range; a retry goes on at the byte that was reached. */
   receive(range: Range, slot: Uint8Array): Promise<'received' | 'whole-only'>
   /** The whole file in order, from its first byte each time that it begins. */
@@ -54,6 +56,9 @@ export function receiver(options: WorkerOptions, web: Web, bulk: Bulk | undefine
     const asked = web.get(file.url, headers).then(async (answer) => {
       if (answer.status >= 300) throw await contentRefusal(answer, file.path, source)
       assertAnnounced(answer, file)
+      // In chunks, which the bulk client leaves to the ordinary one.
+      if (header(answer.message.headers, 'content-length') === undefined)
+        unusual.set(new URL(answer.url).origin, MAX_UNUSUAL)
       return answer
     })
     const location = asked.then(({ url }) => url)
@@ -112,7 +117,14 @@ export function receiver(options: WorkerOptions, web: Web, bulk: Bulk | undefine
     return url !== undefined && rangeless.has(new URL(url).origin)
   }
 
+  const forget = (path: string): void => {
+    locations.delete(path)
+    announced.delete(path)
+  }
+
   return {
+    forget,
+
     async receive(range, slot) {
       let got = 0
       let wholeOnly = false
@@ -120,6 +132,8 @@ export function receiver(options: WorkerOptions, web: Web, bulk: Bulk | undefine
       const contradicted = contradictions()
       const { path, size, start, length } = range
       await patiently(async () => {
+        // All of it came before the connection broke.
+        if (got === length) return
         if (await isRangeless(range)) {
           wholeOnly = true
           return
@@ -170,6 +184,8 @@ export function receiver(options: WorkerOptions, web: Web, bulk: Bulk | undefine
         })
         if (got < length) throw short(range, start + got, answer)
       }, waits)
+      // Of many small files nothing is kept.
+      if (length === size) forget(path)
       return wholeOnly ? 'whole-only' : 'received'
     },
 

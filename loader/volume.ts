@@ -16,8 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import { codeOf, Failure, storageFailure } from './failure.ts'
-import { on } from './partial.ts'
+import { codeOf, Failure, on, storageFailure } from './failure.ts'
 import { ARKS } from './places.ts'
 
 /** A model's folder, and what its filesystem can do. */
@@ -176,6 +175,8 @@ export function readText({ folder }: Pick<Volume, 'folder'>, name: string): stri
 export interface Seen {
   readonly size: number
   readonly mtimeMs: number
+  /** Stays with the bytes through renames; another file of the same size and time has another. */
+  readonly inode: number
   /** How many there are of it; its bytes stay until the last goes. */
   readonly names: number
 }
@@ -184,12 +185,23 @@ export interface Seen {
 export function plainFile(file: string): Seen | undefined {
   try {
     const seen = lstatSync(file)
-    return seen.isFile() ? { size: seen.size, mtimeMs: seen.mtimeMs, names: seen.nlink } : undefined
+    return seen.isFile() ? { size: seen.size, mtimeMs: seen.mtimeMs, inode: seen.ino, names: seen.nlink } : undefined
   } catch (error) {
     if (MISSING.includes(codeOf(error))) return undefined
     throw storageFailure(error, `read ${file}`)
   }
 }
+
+/** The first of these folders that is a link: what is behind it may be anybody's. */
+export const linkAmong = (folder: string, folders: Iterable<string>): string | undefined =>
+  [...folders].find((each) => {
+    try {
+      return lstatSync(join(folder, each)).isSymbolicLink()
+    } catch (error) {
+      if (MISSING.includes(codeOf(error))) return false
+      throw storageFailure(error, `read ${join(folder, each)}`)
+    }
+  })
 
 const MISSING = ['ENOENT', 'ENOTDIR']
 

@@ -2,10 +2,10 @@ import { closeSync, openSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { MessagePort } from 'node:worker_threads'
 import { bulk as bulkOf } from './bulk.ts'
-import { Failure, storageFailure } from './failure.ts'
+import { Failure, on, storageFailure } from './failure.ts'
 import { meter as meterOf } from './meter.ts'
 import type { Failed, Kind, Order, Orders, Reply, WorkerOptions } from './orders.ts'
-import { eachPiece, hashOf, on, openPartial, type Partial } from './partial.ts'
+import { eachPiece, hashOf, openPartial, type Partial } from './partial.ts'
 import { receiver } from './receive.ts'
 import { isProxied, web as webOf } from './web.ts'
 
@@ -18,7 +18,7 @@ export function work(options: WorkerOptions, port: MessagePort): void {
   const bulk = isProxied(process.env) ? undefined : bulkOf(options)
   const report = (trouble: Failure): void => send(port, { trouble: failedOf(trouble) })
   const waits = { meter, patienceMs: options.patienceMs, onTrouble: report, signal: stopping.signal }
-  const { receive, stream } = receiver(options, web, bulk, waits)
+  const { receive, stream, forget } = receiver(options, web, bulk, waits)
   const partials = new Map<string, Partial>()
 
   const slotOf = (slot: number, length: number): Uint8Array =>
@@ -58,6 +58,7 @@ export function work(options: WorkerOptions, port: MessagePort): void {
     close({ path, target, durable }) {
       const partial = partialOf(path)
       partials.delete(path)
+      forget(path)
       return partial.close(target, durable)
     },
     matches: ({ file, size, digest }) =>
