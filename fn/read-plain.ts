@@ -188,7 +188,7 @@ function inlineValue(text: string, at: number, lineEnd: number): Node {
     if (character !== ' ') end = index + 1
   }
   const plain = text.slice(at, end)
-  if (!/^(?:[A-Za-z0-9_./$(+~<=^;\\]|-[^ ])[ -~]*$/.test(plain) || /: |:$/.test(plain)) throw new Declined()
+  if (!/^(?:[A-Za-z0-9_./$(+~<=^;\\]|-[!-~])[ -~]*$/.test(plain) || /: |:$/.test(plain)) throw new Declined()
   return { kind: 'scalar', value: plainScalar(plain), start: at, end }
 }
 

@@ -446,7 +446,11 @@ describe('the two readers', (test) => {
           assert.equal(found, { kind: 'node', node: quick, anchors: [] })
         },
       ),
-      { numRuns: 3000 },
+      {
+        numRuns: 3000,
+        // Found by chance once: a line break of its own kind behind a dash.
+        examples: [['a: -1\n', [[0.7, '\r']], false]],
+      },
     )
     assert.ok(accepted > 500, `the quick one reads ${accepted} of them`)
   })
