@@ -23,6 +23,8 @@ export interface Ended {
   readonly termination: Termination | undefined
 }
 
+const LONGEST_MS = 120_000
+
 /** Starts the loader with nothing of this process's environment but what Node needs. */
 export function startLoader(args: readonly string[], env: Readonly<Record<string, string>> = {}): Loading {
   const log = join(scratch({}), 'termination-log')
@@ -30,6 +32,8 @@ export function startLoader(args: readonly string[], env: Readonly<Record<string
     env: { PATH: process.env['PATH'], ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  // A test that fails must not wait for a loader that nobody ends.
+  setTimeout(() => child.kill('SIGKILL'), LONGEST_MS).unref()
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
