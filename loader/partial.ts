@@ -38,7 +38,7 @@ export interface Partial {
 
 /** After so much the disk is told to begin: what it has to write at the end stays short. */
 const FLUSH_BYTES = 256 * 1024 * 1024
-/** What is hashed is still in the processor's cache when it is written; and pieces of megabytes cost the page cache twice. */
+/** What is hashed is still in the processor's cache when it is written. */
 const WRITE_BYTES = 64 * 1024
 const READ_BYTES = 4 * 1024 * 1024
 
