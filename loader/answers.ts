@@ -1,4 +1,4 @@
-import { Failure, type FromHub, Trouble } from './failure.ts'
+import { attempt, Failure, type FromHub, Trouble } from './failure.ts'
 
 /** Headers by lower-case name, as Node gives them. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>
@@ -123,14 +123,6 @@ const SIGNED = /(\bhttps?:\/\/[^\s?"'<>]+)\?[^\s"'<>]*/g
 
 /** Headers are ASCII: the Hub escapes what is not. */
 const unescaped = (text: string): string => attempt(() => decodeURIComponent(text)) ?? text
-
-function attempt<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch {
-    return undefined
-  }
-}
 
 /**
  * How many ms the other side asks to wait: `Retry-After` in seconds or as a date, or the Hub's own

@@ -52,6 +52,15 @@ export function on<T>(what: string, work: () => T): T {
   }
 }
 
+/** Undefined where it does not work, and that it does not is no matter. */
+export function attempt<T>(work: () => T): T | undefined {
+  try {
+    return work()
+  } catch {
+    return undefined
+  }
+}
+
 const HINTS: Readonly<Record<string, string>> = {
   EACCES: ', permission denied',
   EPERM: ', not permitted',

@@ -1,4 +1,5 @@
 import { isRecord } from '../crds/place.ts'
+import { attempt } from './failure.ts'
 import { type Digest, isReserved, isSafe, type RemoteFile } from './plan.ts'
 
 /** What says that a folder holds a model, whole and verified. */
@@ -80,10 +81,5 @@ export function markedFile(value: unknown): MarkedFile | undefined {
 const isTexts = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((each) => typeof each === 'string')
 
-export function parsed(text: string | undefined): unknown {
-  try {
-    return text === undefined ? undefined : JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
+export const parsed = (text: string | undefined): unknown =>
+  text === undefined ? undefined : attempt(() => JSON.parse(text))

@@ -1,6 +1,7 @@
 import { constants, copyFileSync, linkSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setImmediate as breath } from 'node:timers/promises'
+import { attempt } from './failure.ts'
 import { type MarkedFile, parseMarker } from './marker.ts'
 import { COMPLETE } from './places.ts'
 import type { Digest } from './plan.ts'
@@ -91,12 +92,3 @@ export function sharedAs(partial: string, from: string, size: number): boolean {
 /** Whether a file can stand in a folder too without taking room there. */
 export const isOnVolumeOf = (file: string, folder: string): boolean =>
   attempt(() => statSync(file).dev === statSync(folder).dev) ?? false
-
-/** Undefined for what may not be read or cannot be done: then the file is loaded as if it were not there. */
-function attempt<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch {
-    return undefined
-  }
-}

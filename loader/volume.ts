@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import { codeOf, Failure, on, storageFailure } from './failure.ts'
+import { attempt, codeOf, Failure, on, storageFailure } from './failure.ts'
 import { ARKS } from './places.ts'
 
 /** A model's folder, and what its filesystem can do. */
@@ -49,7 +49,7 @@ export function volumeAt(folder: string): Volume {
     const { type } = on(`read the state of the volume at ${folder}`, () => statfsSync(folder))
     return { folder, appends, renames, links, flushes: appends && type !== FUSE }
   } finally {
-    for (const each of [name, `${name}-linked`, `${name}-renamed`]) tried(() => rmSync(each, { force: true }))
+    for (const each of [name, `${name}-linked`, `${name}-renamed`]) attempt(() => rmSync(each, { force: true }))
   }
 }
 
@@ -69,22 +69,14 @@ function makeFolder(folder: string): void {
 /** What says nothing of what the volume can do. */
 const TROUBLES = ['ENOSPC', 'EDQUOT', 'EROFS', 'ESTALE']
 
-function works(attempt: () => void): boolean {
+function works(change: () => void): boolean {
   try {
-    attempt()
+    change()
     return true
   } catch (error) {
     if (TROUBLES.includes(codeOf(error))) throw storageFailure(error, 'write to the volume')
     if (codeOf(error) === '') throw error
     return false
-  }
-}
-
-function tried(attempt: () => void): void {
-  try {
-    attempt()
-  } catch {
-    // It is no matter whether it works.
   }
 }
 
@@ -122,7 +114,7 @@ export function writeWhole({ folder, renames }: Volume, name: string, text: stri
       writeSynced(first, text)
       renameSync(first, file)
     } catch (error) {
-      tried(() => rmSync(first, { force: true }))
+      attempt(() => rmSync(first, { force: true }))
       throw error
     }
     syncFolder(dirname(file))

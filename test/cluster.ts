@@ -1,12 +1,10 @@
-import { spawn } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { Agent, request as httpsRequest } from 'node:https'
-import { createServer, Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ControlPlane, controlPlane, type Missing } from './parts.ts'
+import { freePort, onFreePort, programs } from './parts-running.ts'
 
 /** A real etcd and API server (and controller manager) on loopback, for as long as the process that started them. */
 
@@ -57,29 +55,22 @@ export interface ClusterOptions {
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster | Missing> {
   const parts = await controlPlane()
   if (parts.kind === 'missing') return parts
-  // A port that was free a moment ago may be taken when the server gets to it.
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await start(parts, options)
-    } catch (error) {
-      if (attempt === 3 || !/address already in use/.test(String(error))) throw error
-    }
-  }
+  return onFreePort((port) => start(parts, options, port))
 }
 
 async function start(
   parts: ControlPlane,
   { controllerManager, users = [], auditLog }: ClusterOptions,
+  port: number,
 ): Promise<Cluster> {
-  const folder = mkdtempSync(join(tmpdir(), 'arksmodel-cluster-'))
-  const { run, until, stop } = programs(folder)
+  const { folder, run, until, stop } = programs('cluster', { isAbrupt: true, seconds: 60 })
   const file = (name: string, text: string): string => {
     const path = join(folder, name)
     writeFileSync(path, text, { mode: 0o600 })
     return path
   }
   const tokens = new Map([...ADMINS, ...users].map((user) => [user, randomBytes(16).toString('hex')]))
-  const [etcdPort, port] = await Promise.all([freePort(), freePort()])
+  const etcdPort = await freePort()
   const url = `https://127.0.0.1:${port}`
 
   try {
@@ -232,17 +223,6 @@ function certificate(path: string): string | undefined {
   return pem.match(/-----END CERTIFICATE-----/g)?.length === 2 ? pem : undefined
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.on('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
-}
-
 interface Access {
   readonly url: string
   readonly ca: string
@@ -383,83 +363,4 @@ function established({ status, text }: Sent): Crd | undefined {
   return crd.status?.conditions?.some(({ type, status }) => type === 'Established' && status === 'True')
     ? crd
     : undefined
-}
-
-interface Programs {
-  readonly run: (path: string, args: readonly string[]) => void
-  /** Polls until there is something, as long as all programs live. */
-  readonly until: <T>(what: string, look: () => Promise<T | undefined> | T | undefined) => Promise<T>
-  /** Ends the programs and removes the folder. */
-  readonly stop: () => Promise<void>
-}
-
-function programs(folder: string): Programs {
-  const running: Program[] = []
-  return {
-    run: (path, args) => {
-      running.push(program(folder, path, args))
-    },
-    until: async (what, look) => {
-      const end = performance.now() + 60_000
-      for (;;) {
-        const seen = await look()
-        if (seen !== undefined) return seen
-        const dead = running.find((each) => each.ended())
-        if (dead) throw new Error(`no ${what}: ${dead.log()}`)
-        if (performance.now() > end)
-          throw new Error(`no ${what} within 60 s: ${running.map((each) => each.log()).join('')}`)
-        await sleep(25)
-      }
-    },
-    stop: async () => {
-      await Promise.all(running.map((each) => each.stop()))
-      rmSync(folder, { recursive: true, force: true })
-    },
-  }
-}
-
-interface Program {
-  readonly ended: () => boolean
-  readonly log: () => string
-  readonly stop: () => Promise<void>
-}
-
-/**
- * Runs a program for as long as stdin is open. The system closes it when we end, however we end; then nobody is
- * left to remove the folder either.
- */
-const LEASH = `
-folder=$1; shift
-exec 3<&0 </dev/null
-"$@" 3<&- & child=$!
-if read -r stop <&3; then kill -9 $child; else trap '' TERM; kill -9 $child; sleep 1; rm -rf "$folder"; fi & leash=$!
-exec 3<&-
-wait $child
-kill $leash
-`
-
-function program(folder: string, path: string, args: readonly string[]): Program {
-  const log = join(folder, `${basename(path)}.log`)
-  const output = openSync(log, 'w')
-  const child = spawn('/bin/sh', ['-c', LEASH, 'sh', folder, path, ...args], {
-    // A terminal's Ctrl-C is for us: the programs follow.
-    detached: true,
-    env: { PATH: process.env['PATH'] },
-    stdio: ['pipe', output, output],
-  })
-  closeSync(output)
-  const ended = new Promise<void>((resolve) => child.on('exit', () => resolve()))
-  // A test that forgets to stop its cluster must be able to end.
-  child.unref()
-  if (child.stdin instanceof Socket) child.stdin.unref()
-  return {
-    ended: () => child.exitCode !== null,
-    log: () => `${basename(path)}: ${readFileSync(log, 'utf8').trimEnd().split('\n').slice(-8).join('\n')}\n`,
-    stop: () => {
-      child.ref()
-      child.stdin?.on('error', () => undefined)
-      child.stdin?.end('stop\n')
-      return ended
-    },
-  }
 }

@@ -48,16 +48,25 @@ function heard({ child }: Loading): () => string {
 
 const WAITING = /Another loader is at work in .*; waiting for it/
 
+/** The first has begun, and the second waits for it. */
+async function oneAtWork(
+  there: Hub,
+  env: Readonly<Record<string, string>>,
+): Promise<{ readonly folder: string; readonly first: Loading; readonly second: Loading }> {
+  there.faults.push({ kind: 'rate', bytesPerSecond: 2 * MB })
+  const folder = scratch({})
+  const first = startLoader(args(folder), env)
+  await until('the first is at work', () => sizeAt(partialIn(folder)) > MB)
+  const second = startLoader(args(folder), env)
+  const said = heard(second)
+  await until('the second waits', () => WAITING.test(said()))
+  return { folder, first, second }
+}
+
 describe('two loaders on one folder', (test) => {
   test('wait for each other, and the second has nothing to do', () =>
     withHub(async (there, env) => {
-      there.faults.push({ kind: 'rate', bytesPerSecond: 2 * MB })
-      const folder = scratch({})
-      const first = startLoader(args(folder), env)
-      await until('the first is at work', () => sizeAt(partialIn(folder)) > MB)
-      const second = startLoader(args(folder), env)
-      const said = heard(second)
-      await until('the second waits', () => WAITING.test(said()))
+      const { folder, first, second } = await oneAtWork(there, env)
       assert.is(first.child.exitCode, null)
       const [one, two] = await Promise.all([first.ended, second.ended])
       assert.equal([one.code, two.code], [0, 0], `${one.stderr}${two.stderr}`)
@@ -82,13 +91,7 @@ describe('two loaders on one folder', (test) => {
 
   test('take over at once from one that was killed here', () =>
     withHub(async (there, env) => {
-      there.faults.push({ kind: 'rate', bytesPerSecond: 2 * MB })
-      const folder = scratch({})
-      const first = startLoader(args(folder), env)
-      await until('the first is at work', () => sizeAt(partialIn(folder)) > MB)
-      const second = startLoader(args(folder), env)
-      const said = heard(second)
-      await until('the second waits', () => WAITING.test(said()))
+      const { folder, first, second } = await oneAtWork(there, env)
       there.faults = []
       const had = sizeAt(partialIn(folder))
       first.child.kill('SIGKILL')

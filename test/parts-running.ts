@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { get } from 'node:http'
 import { createServer, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -18,10 +19,22 @@ export interface Programs {
   readonly stop: () => Promise<void>
 }
 
-/** `mount` is a folder below the programs' own that one of them mounts: it is unmounted before anything else ends. */
-export function programs(name: string, mount?: string): Programs {
+export interface Ways {
+  /** A folder below the programs' own that one of them mounts: it is unmounted before anything else ends. */
+  readonly mount?: string
+  /** They have nothing to end themselves, and get no time for it. */
+  readonly isAbrupt?: boolean
+  /** How long something may be waited for: 30 if absent. */
+  readonly seconds?: number
+}
+
+export function programs(name: string, { mount, isAbrupt = false, seconds = 30 }: Ways = {}): Programs {
   const folder = mkdtempSync(join(tmpdir(), `arksmodel-${name}-`))
-  const farewell = mount === undefined ? ':' : unmounting(shellWord(join(folder, mount)))
+  const farewell = [
+    ...(mount === undefined ? [] : [unmounting(shellWord(join(folder, mount)))]),
+    ...(isAbrupt ? ['kill -9 $child'] : []),
+    ':',
+  ].join('; ')
   const running: Program[] = []
   let stopped: Promise<void> | undefined
   const stop = async (): Promise<void> => {
@@ -34,14 +47,14 @@ export function programs(name: string, mount?: string): Programs {
       running.push(program({ folder, farewell, path, args, env }))
     },
     until: async (what, look) => {
-      const end = performance.now() + 30_000
+      const end = performance.now() + seconds * 1000
       for (;;) {
         const seen = await look()
         if (seen !== undefined) return seen
         const dead = running.find((each) => each.ended())
         if (dead) throw new Error(`no ${what}: ${dead.log()}`)
         if (performance.now() > end)
-          throw new Error(`no ${what} within 30 s: ${running.map((each) => each.log()).join('')}`)
+          throw new Error(`no ${what} within ${seconds} s: ${running.map((each) => each.log()).join('')}`)
         await sleep(10)
       }
     },
@@ -60,7 +73,16 @@ export async function onFreePort<T>(start: (port: number) => Promise<T>): Promis
   }
 }
 
-function freePort(): Promise<number> {
+/** Whether a server is there: that it refuses what is asked for is an answer too. */
+export const answers = (url: string): Promise<true | undefined> =>
+  new Promise((resolve) => {
+    get(url, { agent: false }, (response) => {
+      response.resume()
+      response.on('close', () => resolve(true))
+    }).on('error', () => resolve(undefined))
+  })
+
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
     server.on('error', reject)
@@ -83,7 +105,7 @@ folder=$1; farewell=$2; shift 2
 exec 3<&0 </dev/null
 end() {
   eval "$farewell"
-  kill $child
+  kill $child 2>/dev/null
   for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do kill -0 $child 2>/dev/null || return; sleep 0.1; done
   kill -9 $child
 }

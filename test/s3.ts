@@ -1,9 +1,8 @@
 import { mkdirSync, statSync } from 'node:fs'
-import { get } from 'node:http'
 import { delimiter, dirname, join } from 'node:path'
 import type { Missing, Part } from './parts-cache.ts'
 import { fusermount3, rclone, s3fs, versitygw } from './parts-fuse.ts'
-import { onFreePort, type Programs, programs } from './parts-running.ts'
+import { answers, onFreePort, type Programs, programs } from './parts-running.ts'
 
 /** An object store on loopback, mounted as a folder: what a volume of a cluster can be as well. */
 
@@ -99,7 +98,7 @@ const S3FS_OPTIONS = [
 ]
 
 async function start(server: Part, { program, args, env }: Mounting, port: number): Promise<Folder> {
-  const running = programs(program.name, 'mount')
+  const running = programs(program.name, { mount: 'mount' })
   const path = join(running.folder, 'mount')
   const objects = join(running.folder, 'buckets', BUCKET)
   const meta = join(running.folder, 'metadata')
@@ -119,15 +118,6 @@ async function start(server: Part, { program, args, env }: Mounting, port: numbe
     throw error
   }
 }
-
-/** It refuses us, which is an answer. */
-const answers = (url: string): Promise<true | undefined> =>
-  new Promise((resolve) => {
-    get(url, { agent: false }, (response) => {
-      response.resume()
-      response.on('close', () => resolve(true))
-    }).on('error', () => resolve(undefined))
-  })
 
 function mounted({ folder, until }: Programs, path: string): Promise<true> {
   const outside = statSync(folder).dev

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { get } from 'node:http'
 import { userInfo } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import type { Missing, Part } from './parts-cache.ts'
 import { nginx } from './parts-debian.ts'
-import { onFreePort, programs } from './parts-running.ts'
+import { answers, onFreePort, programs } from './parts-running.ts'
 
 /** A real nginx on loopback that serves a folder, and plays the Hub for the repositories that it is given. */
 
@@ -114,14 +113,6 @@ async function start(
 }
 
 const PING = '/.arksmodel-ping'
-
-const answers = (url: string): Promise<true | undefined> =>
-  new Promise((resolve) => {
-    get(url, { agent: false }, (response) => {
-      response.resume()
-      response.on('close', () => resolve(true))
-    }).on('error', () => resolve(undefined))
-  })
 
 interface Configured {
   readonly folder: string
