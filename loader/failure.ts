@@ -29,6 +29,9 @@ export class Trouble extends Failure {
   }
 }
 
+/** The volume has failed at what it may well do the next time, as object storage does that is asked for too much at once. */
+export class Fault extends Failure {}
+
 const NO_SPACE = ['ENOSPC', 'EDQUOT', 'EFBIG']
 
 export const codeOf = (error: unknown): string =>
@@ -38,9 +41,9 @@ export const codeOf = (error: unknown): string =>
 export function storageFailure(error: unknown, what: string): unknown {
   const code = codeOf(error)
   if (error instanceof Failure || !/^E[A-Z0-9]+$/.test(code) || !(error instanceof Error)) return error
-  return NO_SPACE.includes(code)
-    ? new Failure('InsufficientStorage', `The volume is full: cannot ${what}: ${code}`)
-    : new Failure('StorageError', `Cannot ${what}: ${code}${HINTS[code] ?? ''}`)
+  if (NO_SPACE.includes(code)) return new Failure('InsufficientStorage', `The volume is full: cannot ${what}: ${code}`)
+  const message = `Cannot ${what}: ${code}${HINTS[code] ?? ''}`
+  return code === 'EIO' ? new Fault('StorageError', message) : new Failure('StorageError', message)
 }
 
 /** What `work` throws, in the words of `what`. */

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
-import { Failure } from './failure.ts'
+import { Failure, Fault, Trouble } from './failure.ts'
 import { contentUrl, type Source } from './hub.ts'
 import type { Lease } from './lease.ts'
+import { patiently, type Waits } from './patience.ts'
 import { partial } from './places.ts'
 import type { RemoteFile } from './plan.ts'
 import type { Hand, Pool } from './pool.ts'
@@ -18,6 +19,7 @@ export interface Fetching {
   readonly slots: number
   readonly lease: Lease
   readonly progress: Progress
+  readonly waits: Waits
   readonly elsewhere: Elsewhere
   /** Relative to the folder: where a file goes when it is whole. */
   readonly targetOf: (file: RemoteFile) => string
@@ -64,20 +66,44 @@ export async function eachOf<T>(items: readonly T[], atOnce: number, use: (item:
 /** A file that came wrong is asked for once more, from its first byte. */
 const MAX_ATTEMPTS = 2
 
+/** A volume that so often has failed at a file will not take it. Bytes come each time, so that patience would never end. */
+const MAX_FAULTS = 4
+const FIRST_PAUSE_MS = 1_000
+
 async function fetchOne(file: RemoteFile, fetching: Fetching): Promise<void> {
-  const { pool, progress, onDone, slotBytes, elsewhere } = fetching
+  const { pool, progress, waits, onDone, slotBytes } = fetching
   const hand = pool.idlest()
-  const isDurable = file.size > slotBytes
-  const from = elsewhere(file.digest, file.size)
-  if (from !== undefined && (await isReused(file, from, hand, fetching))) {
+  let faults = 0
+  await patiently(async () => {
+    try {
+      await bring(file, hand, { ...fetching, isBegunAgain: faults > 0 })
+    } catch (error) {
+      if (!(error instanceof Fault) || ++faults === MAX_FAULTS) throw error
+      progress.meter.discarded(await hand.order('drop', { path: file.path }))
+      throw new Trouble(error.reason, error.message, error.from, FIRST_PAUSE_MS * 2 ** (faults - 1))
+    }
+  }, waits)
+  onDone(file, file.size > slotBytes)
+}
+
+interface Bringing extends Fetching {
+  /** From its first byte: what a volume that reported a fault still shows of a file may not be on it. */
+  readonly isBegunAgain: boolean
+}
+
+async function bring(file: RemoteFile, hand: Hand, bringing: Bringing): Promise<void> {
+  const { progress, lease, elsewhere, isBegunAgain } = bringing
+  const from = isBegunAgain ? undefined : elsewhere(file.digest, file.size)
+  if (from !== undefined && (await isReused(file, from, hand, bringing))) {
     progress.reusedBytes += file.size
-    return onDone(file, isDurable)
+    return
   }
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
-    const start = await opened(file, hand, fetching)
+    if (isBegunAgain) lease.check()
+    const start = await opened(file, hand, bringing)
     progress.presentBytes += start
-    await receive(file, start, hand, fetching)
-    if (await isRight(file, hand, fetching)) return onDone(file, isDurable)
+    await receive(file, start, hand, bringing)
+    if (await isRight(file, hand, bringing)) return
     progress.meter.discarded(file.size)
   }
   throw new Failure('ChecksumMismatch', `"${file.path}" came twice with other bytes than listed`)
@@ -87,14 +113,15 @@ const placeOf = (file: RemoteFile, { volume, targetOf }: Fetching): string =>
   join(volume.folder, volume.renames ? partial(file.path, file.digest) : targetOf(file))
 
 /** Answers with how much of it is there. */
-const opened = ({ path, size, digest }: RemoteFile, hand: Hand, fetching: Fetching): Promise<number> =>
+const opened = ({ path, size, digest }: RemoteFile, hand: Hand, bringing: Bringing): Promise<number> =>
   hand.order('open', {
     path,
-    partial: placeOf({ path, size, digest }, fetching),
+    partial: placeOf({ path, size, digest }, bringing),
     size,
     digest,
-    resumes: fetching.volume.appends,
-    flushes: fetching.volume.flushes,
+    resumes: bringing.volume.appends,
+    isBegunAgain: bringing.isBegunAgain,
+    flushes: bringing.volume.flushes,
   })
 
 function isRight(file: RemoteFile, hand: Hand, { volume, targetOf, slotBytes, lease }: Fetching): Promise<boolean> {
@@ -105,20 +132,26 @@ function isRight(file: RemoteFile, hand: Hand, { volume, targetOf, slotBytes, le
 }
 
 /** Verified like a file that is received: when it is not what the marker says, or cannot be read, it is left alone. */
-async function isReused(file: RemoteFile, from: string, hand: Hand, fetching: Fetching): Promise<boolean> {
-  const isShared = fetching.volume.appends && sharedAs(placeOf(file, fetching), from, file.size)
+async function isReused(file: RemoteFile, from: string, hand: Hand, bringing: Bringing): Promise<boolean> {
+  const isShared = bringing.volume.appends && sharedAs(placeOf(file, bringing), from, file.size)
   // What was begun is not given up for a file that may be wrong.
-  if (!isShared && plainFile(placeOf(file, fetching)) !== undefined) {
+  if (!isShared && plainFile(placeOf(file, bringing)) !== undefined) {
     const { size, digest } = file
     if (!(await hand.order('matches', { file: from, size, digest }))) return false
   }
-  await opened(file, hand, fetching)
+  await opened(file, hand, bringing)
   try {
     if (!isShared) await hand.order('copy', { path: file.path, from })
   } catch (error) {
     if (!(error instanceof Failure) || error.reason !== 'StorageError') throw error
   }
-  return isRight(file, hand, fetching)
+  try {
+    return await isRight(file, hand, bringing)
+  } catch (error) {
+    // Here already: nothing of it has been counted.
+    await hand.order('drop', { path: file.path })
+    throw error
+  }
 }
 
 /**

@@ -322,6 +322,7 @@ const gatheringOf = (
   slots: request.slots,
   lease,
   progress: around.progress,
+  waits: around.waits,
   files,
   reuse: request.reuse,
   isShard: request.shard !== undefined,

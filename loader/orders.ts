@@ -24,6 +24,8 @@ export interface Opening {
   readonly digest: Digest
   /** Whether what is there already is gone on from. */
   readonly resumes: boolean
+  /** What is there already is removed in any case. */
+  readonly isBegunAgain: boolean
   /** Whether the data are made to reach the disk while the file grows, so that its end is not long in coming. */
   readonly flushes: boolean
 }
@@ -53,6 +55,8 @@ export interface Orders {
   readonly copy: readonly [{ readonly path: string; readonly from: string }, undefined]
   /** False: the bytes are not those that the digest stands for, and are deleted. */
   readonly close: readonly [Closing, boolean]
+  /** Lets go of a file that is begun again, if it is open. Answers with how much of it there was. */
+  readonly drop: readonly [{ readonly path: string }, number]
   readonly matches: readonly [{ readonly file: string; readonly size: number; readonly digest: Digest }, boolean]
   readonly sync: readonly [readonly string[], undefined]
   /** Lets go of all open files; what they hold is on the disk then. */
@@ -71,6 +75,8 @@ export interface Failed {
   readonly reason: Reason
   readonly message: string
   readonly from: FromHub
+  /** Of the volume, and it may pass. */
+  readonly isFault: boolean
 }
 
 export type Reply =

@@ -17,7 +17,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { codeOf, Failure, on, storageFailure } from './failure.ts'
+import { attempt, codeOf, Failure, on, storageFailure } from './failure.ts'
 import type { Meter } from './meter.ts'
 import type { Opening } from './orders.ts'
 import { isPartialOfPython } from './places.ts'
@@ -34,6 +34,8 @@ export interface Partial {
   close(target: string, durable: boolean): Promise<boolean>
   /** As it is, for a later attempt. */
   release(): void
+  /** Whatever the volume says to it: it is begun again. */
+  drop(): Promise<void>
 }
 
 /** After so much the disk is told to begin: what it has to write at the end stays short. */
@@ -43,7 +45,7 @@ const WRITE_BYTES = 64 * 1024
 const READ_BYTES = 4 * 1024 * 1024
 
 export function openPartial(opening: Opening, meter: Meter): Partial {
-  const { path, partial, size, digest, resumes, flushes } = opening
+  const { path, partial, size, digest, resumes, isBegunAgain, flushes } = opening
   const what = `write "${path}"`
   let hash = hashOf(digest, size)
   let length = 0
@@ -55,7 +57,11 @@ export function openPartial(opening: Opening, meter: Meter): Partial {
       fd: openSync(partial, resumes ? 'a+' : 'w'),
       direct: flushes && size >= LARGE_BYTES && isOnDisk(partial) ? directly(partial) : undefined,
     }))
+  // Only once, also where it fails: the number may be that of another file already.
+  let isShut = false
   const shut = (): void => {
+    if (isShut) return
+    isShut = true
     undirect()
     closeSync(file.fd)
   }
@@ -65,9 +71,9 @@ export function openPartial(opening: Opening, meter: Meter): Partial {
   }
   on(what, () => {
     mkdirSync(dirname(partial), { recursive: true })
-    if (resumes && size >= WORTH_ADOPTING_BYTES) adopt(partial, digest)
     // What is there may have another name too, and must not be emptied under it.
-    if (!resumes) rmSync(partial, { force: true })
+    if (!resumes || isBegunAgain) rmSync(partial, { force: true })
+    else if (size >= WORTH_ADOPTING_BYTES) adopt(partial, digest)
   })
   let file = open()
 
@@ -77,6 +83,7 @@ export function openPartial(opening: Opening, meter: Meter): Partial {
       rmSync(partial, { force: true })
     })
     file = open()
+    isShut = false
     hash = hashOf(digest, size)
     length = 0
     flushed = 0
@@ -180,10 +187,15 @@ export function openPartial(opening: Opening, meter: Meter): Partial {
       return isRight
     },
     release() {
+      if (isShut) return
       on(what, () => {
         fsyncSync(file.fd)
         shut()
       })
+    },
+    async drop() {
+      await flushing
+      attempt(shut)
     },
   }
 }

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { Failure } from './failure.ts'
+import { Failure, Fault } from './failure.ts'
 import type { Failed, Kind, Orders, Reply, WorkerOptions } from './orders.ts'
 
 /** A worker thread, seen from outside. */
@@ -106,7 +106,8 @@ function hand(thread: Worker, onTrouble: (trouble: Failure) => void): Hand {
   }
 }
 
-const failureOf = ({ reason, message, from }: Failed): Failure => new Failure(reason, message, from)
+const failureOf = ({ reason, message, from, isFault }: Failed): Failure =>
+  isFault ? new Fault(reason, message, from) : new Failure(reason, message, from)
 
 const PAGE_BYTES = 64 * 1024
 

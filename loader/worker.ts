@@ -2,7 +2,7 @@ import { closeSync, openSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { MessagePort } from 'node:worker_threads'
 import { bulk as bulkOf } from './bulk.ts'
-import { Failure, on, storageFailure } from './failure.ts'
+import { attempt, Failure, Fault, on, storageFailure } from './failure.ts'
 import { meter as meterOf } from './meter.ts'
 import type { Failed, Kind, Order, Orders, Reply, WorkerOptions } from './orders.ts'
 import { eachPiece, hashOf, openPartial, type Partial } from './partial.ts'
@@ -55,11 +55,22 @@ export function work(options: WorkerOptions, port: MessagePort): void {
       partialOf(path).copyFrom(from)
       return undefined
     },
-    close({ path, target, durable }) {
+    async close({ path, target, durable }) {
       const partial = partialOf(path)
       partials.delete(path)
       forget(path)
-      return partial.close(target, durable)
+      try {
+        return await partial.close(target, durable)
+      } catch (error) {
+        partials.set(path, partial)
+        throw error
+      }
+    },
+    async drop({ path }) {
+      const partial = partials.get(path)
+      partials.delete(path)
+      await partial?.drop()
+      return partial?.length() ?? 0
     },
     matches: ({ file, size, digest }) =>
       on(`read ${file}`, () => {
@@ -81,7 +92,7 @@ export function work(options: WorkerOptions, port: MessagePort): void {
       stopping.abort()
       web.abort()
       bulk?.abort()
-      for (const partial of partials.values()) partial.release()
+      for (const partial of partials.values()) attempt(partial.release)
       partials.clear()
       return undefined
     },
@@ -92,7 +103,7 @@ export function work(options: WorkerOptions, port: MessagePort): void {
       return { id, value: await handlers[kind](argument) }
     } catch (error) {
       if (error instanceof Failure) return { id, failed: failedOf(error) }
-      if (stopping.signal.aborted) return { id, failed: { reason: 'Interrupted', message: 'stopped', from: {} } }
+      if (stopping.signal.aborted) return { id, failed: failedOf(new Failure('Interrupted', 'stopped')) }
       return { id, bug: error instanceof Error ? (error.stack ?? error.message) : String(error) }
     }
   }
@@ -104,7 +115,10 @@ export function work(options: WorkerOptions, port: MessagePort): void {
 
 const send = (port: MessagePort, reply: Reply): void => port.postMessage(reply)
 
-const failedOf = ({ reason, message, from }: Failure): Failed => ({ reason, message, from })
+const failedOf = (failure: Failure): Failed => {
+  const { reason, message, from } = failure
+  return { reason, message, from, isFault: failure instanceof Fault }
+}
 
 async function synced(file: string): Promise<void> {
   try {

@@ -17,6 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import { markerText } from '../loader/marker.ts'
 import { ARKS, COMPLETE, PLACED, PREVIOUS, partial, STATE, staged } from '../loader/places.ts'
+import { filesBelow } from '../loader/volume.ts'
 import { describe } from './harness.ts'
 import { type Fault, type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
 import { type Ended, LOADER, type Loading, load, startLoader, wrongFiles } from './loader.ts'
@@ -133,6 +134,108 @@ describe('on a volume that cannot append', (test) => {
       assertLoaded(await run(['--shard', '1/2'], env), folder, revision(1))
     })
   })
+})
+
+/**
+ * Lets the first `times` that the volume is asked to take `m.bin` fail: at the write with which it would grow beyond 1 MB,
+ * or when it is closed; then it is gone, as where it would have been sent only now. Answers with how often it did.
+ */
+function faulty({ at, code, times }: { at: 'write' | 'close'; code: string; times: number }): {
+  readonly program: string
+  readonly count: () => number
+} {
+  const count = join(scratch({ count: '' }), 'count')
+  const program = `
+const fs = require('node:fs')
+const { closeSync, fstatSync, readFileSync, readlinkSync, rmSync, writeFileSync, writeSync } = fs
+const nameOf = (fd) => readlinkSync('/proc/self/fd/' + fd)
+const fail = () => {
+  writeFileSync(${JSON.stringify(count)}, '.', { flag: 'a' })
+  throw Object.assign(new Error('of the test'), { code: '${code}' })
+}
+const isDue = (name) => /[/]m[.]bin[.][^/]*[.]incomplete$/.test(name) && readFileSync(${JSON.stringify(count)}).length < ${times}
+if ('${at}' === 'close')
+  fs.closeSync = (fd) => {
+    const [name, { size }] = [nameOf(fd), fstatSync(fd)]
+    closeSync(fd)
+    if (size === 0 || !isDue(name)) return
+    rmSync(name)
+    fail()
+  }
+else
+  fs.writeSync = (fd, ...rest) => (fstatSync(fd).size >= 1e6 && isDue(nameOf(fd)) ? fail() : writeSync(fd, ...rest))
+`
+  return { program, count: () => readFileSync(count).length }
+}
+
+describe('a volume that reports a fault', (test) => {
+  const FILES = [randomFile('m.bin', 3 * MB), randomFile('config.json', 900, 2)]
+
+  const volumes = { 'that appends': '', 'that cannot append': CANNOT_APPEND }
+  for (const [name, volume] of Object.entries(volumes))
+    for (const at of ['write', 'close'] as const)
+      for (const fault of ['none', 'whole'] as const)
+        test(`${name}, at a ${at}, has the file begun again${fault === 'whole' ? ', where there are no ranges' : ''}`, () =>
+          withModel(FILES, async ({ there, folder, run }) => {
+            if (fault === 'whole') there.faults.push({ kind: 'whole' })
+            const { program, count } = faulty({ at, code: 'EIO', times: 1 })
+            const ended = await run([], before(volume + program))
+            assertLoaded(ended, folder, FILES)
+            assert.is(count(), 1)
+            if (fault === 'none')
+              assert.match(ended.stdout, /Cannot write \\"m\.bin\\": EIO, the volume reports a fault/)
+            assert.is(ended.termination?.doneBytes, 3 * MB + 900)
+            assert.equal(
+              filesBelow({ folder }, '').filter((path) => path.endsWith('.incomplete')),
+              [],
+            )
+          }))
+
+  test('has a file begun again that is written past the page cache', () => {
+    const files = [randomFile('m.bin', 64 * MIB + 5)]
+    return withModel(files, async ({ folder, run }) => {
+      const { program, count } = faulty({ at: 'write', code: 'EIO', times: 1 })
+      const ended = await run([], before(program))
+      assertLoaded(ended, folder, files)
+      assert.is(count(), 1)
+      assert.is(ended.termination?.doneBytes, 64 * MIB + 5)
+    })
+  })
+
+  test('has a reused file begun again, from the network', () =>
+    withModel(FILES, async ({ there, folder, root, run }) => {
+      await beside(there, root, FILES)
+      const { program, count } = faulty({ at: 'close', code: 'EIO', times: 1 })
+      const ended = await run(['--reuse', root], before(CANNOT_APPEND + program))
+      assertLoaded(ended, folder, FILES)
+      assert.is(count(), 1)
+      assert.is(ended.termination?.doneBytes, 3 * MB + 900)
+      assert.is(ended.termination?.reusedBytes, 900)
+    }))
+
+  test('again and again ends the load', () =>
+    withModel(FILES, async ({ folder, run }) => {
+      const { program, count } = faulty({ at: 'close', code: 'EIO', times: 100 })
+      const { code, termination, stderr } = await run([], before(program))
+      assert.is(code, 21, stderr)
+      assert.is(termination?.reason, 'StorageError')
+      assert.is(termination?.message, 'Cannot write "m.bin": EIO, the volume reports a fault')
+      assert.is(count(), 4)
+      assert.ok((termination?.seconds ?? 0) < 30, `${termination?.seconds} s`)
+      assert.not.ok(existsSync(join(folder, COMPLETE)))
+      assertLoaded(await run(), folder, FILES)
+    }))
+
+  const atOnce = { ENOSPC: 20, EDQUOT: 20, EROFS: 21, EACCES: 21, ESTALE: 21 }
+  for (const [code, exitCode] of Object.entries(atOnce))
+    test(`that will not pass ends the load at once: ${code}`, () =>
+      withModel(FILES, async ({ run }) => {
+        const { program, count } = faulty({ at: 'write', code, times: 100 })
+        const ended = await run([], before(program))
+        assert.is(ended.code, exitCode, ended.stderr)
+        assert.is(count(), 1)
+        assert.is(ended.termination?.retries, 0)
+      }))
 })
 
 describe('notes of others', (test) => {
