@@ -60,6 +60,9 @@ const mounters: Readonly<Record<Mounter, () => Promise<Mounting | Missing>>> = {
         RCLONE_CONFIG_STORE_PROVIDER: 'Other',
         RCLONE_CONFIG_STORE_ENDPOINT: url,
         RCLONE_CONFIG_STORE_FORCE_PATH_STYLE: 'true',
+        // Otherwise versitygw removes a folder when its last object goes, under the next one that is put there: rclone hears
+        // "ExistingObjectIsDirectory", and whoever writes EIO. Of s3fs all folders are objects.
+        RCLONE_CONFIG_STORE_DIRECTORY_MARKERS: 'true',
         RCLONE_CONFIG_STORE_ACCESS_KEY_ID: KEY,
         RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY: SECRET,
       }),
