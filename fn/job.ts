@@ -233,8 +233,8 @@ const modelPath = ({ storage }: ArksModel): string =>
     ? `${MODELS_PATH}/models/$(NAMESPACE)/$(MODEL)`
     : `${MODELS_PATH}/${literal(storage.subPath)}`
 
-/** Kubernetes expands `$(NAME)` in arguments; `$$(` is its escape. */
-const literal = (text: string): string => text.replaceAll('$(', '$$$$(')
+/** Kubernetes expands `$(NAME)` in arguments, and makes `$` of `$$`. */
+const literal = (text: string): string => text.replaceAll('$', '$$$$')
 
 function ownEnv(model: ArksModel, source: HuggingFace, settings: Settings): Plain[] {
   const endpoint = source.endpoint ?? settings.endpoint

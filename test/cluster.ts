@@ -1,10 +1,12 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
 import { Agent, request as httpsRequest } from 'node:https'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { valueAt } from '../crds/place.ts'
 import { type ControlPlane, controlPlane, type Missing } from './parts.ts'
-import { freePort, onFreePort, programs } from './parts-running.ts'
+import { answers, freePort, onFreePort, type Programs, programs } from './parts-running.ts'
 
 /** A real etcd and API server (and controller manager) on loopback, for as long as the process that started them. */
 
@@ -17,6 +19,8 @@ export interface Cluster {
   readonly ca: string
   /** As an administrator. A body that is no string is sent as JSON. */
   request(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>
+  /** As an administrator: the lines of an answer as they come, such as a watch's, until it ends or is given up. */
+  lines(path: string, signal: AbortSignal): AsyncIterable<string>
   createNamespace(name: string, labels?: Readonly<Record<string, string>>): Promise<void>
   /** Server-side apply of one object. */
   apply(object: unknown, options?: WriteOptions): Promise<Answer>
@@ -25,6 +29,12 @@ export interface Cluster {
   waitForCrd(name: string): Promise<void>
   /** The path of a kubeconfig file of one of `options.users`, who may do nothing until a role is bound. */
   kubeconfigFor(user: string): Promise<string>
+  /** Kills it, without a word. What is stored stays. */
+  crash(part: 'apiserver' | 'etcd'): Promise<void>
+  /** Starts what has crashed, where it was, and waits until the cluster is ready. Flags are for this life alone. */
+  restore(part: 'apiserver' | 'etcd', flags?: readonly string[]): Promise<void>
+  /** etcd forgets the past. An API server with a watch cache has its own memory of it. */
+  compact(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -63,7 +73,9 @@ async function start(
   { controllerManager, users = [], auditLog }: ClusterOptions,
   port: number,
 ): Promise<Cluster> {
-  const { folder, run, until, stop } = programs('cluster', { isAbrupt: true, seconds: 60 })
+  const { folder, run, until, stop: end } = programs('cluster', ABRUPT)
+  // The folder goes with a program that runs in it, also where nobody is left to stop the cluster.
+  run('/bin/sleep', ['infinity'])
   const file = (name: string, text: string): string => {
     const path = join(folder, name)
     writeFileSync(path, text, { mode: 0o600 })
@@ -71,32 +83,47 @@ async function start(
   }
   const tokens = new Map([...ADMINS, ...users].map((user) => [user, randomBytes(16).toString('hex')]))
   const etcdPort = await freePort()
-  const url = `https://127.0.0.1:${port}`
-
-  try {
-    run(parts.etcd.path, etcdFlags(folder, etcdPort))
-    run(parts.apiserver.path, [
+  const [url, etcdUrl] = [`https://127.0.0.1:${port}`, `http://127.0.0.1:${etcdPort}`]
+  const mortals = {
+    etcd: mortal(parts.etcd.path, etcdFlags(folder, etcdPort)),
+    apiserver: mortal(parts.apiserver.path, [
       ...apiserverFlags(folder, etcdPort, port),
       ...Object.entries(keyPair()).map(([name, key]) => `--service-account-${name}=${file(name, key)}`),
       `--token-auth-file=${file('tokens.csv', tokensCsv(tokens))}`,
       ...(auditLog ? [`--audit-policy-file=${file('audit.yaml', AUDIT_POLICY)}`, `--audit-log-path=${auditLog}`] : []),
-    ])
-    const ca = await until('certificate', () => certificate(join(folder, 'apiserver.crt')))
+    ]),
+  }
+  const stop = async (): Promise<void> => {
+    await mortals.apiserver.crash()
+    await mortals.etcd.crash()
+    await end()
+  }
+
+  try {
+    for (const each of Object.values(mortals)) each.start([])
+    await mortals.etcd.until('etcd', () => answers(`${etcdUrl}/health`))
+    const ca = await mortals.apiserver.until('certificate', () => certificate(join(folder, 'apiserver.crt')))
     const kubeconfig = (user: string): string => {
       const token = tokens.get(user)
       if (token === undefined) throw new Error(`the cluster was started without a user ${user}`)
       return file(`${encodeURIComponent(user)}.kubeconfig`, config({ url, ca, user, token }))
     }
-    const { send, close } = client({ url, ca, token: tokens.get('admin') ?? '' })
+    const { send, lines, close } = client({ url, ca, token: tokens.get('admin') ?? '' })
     const found = (path: string) => async (): Promise<true | undefined> =>
       (await send('GET', path).catch(() => undefined))?.status === 200 || undefined
-    await until('ready API server', found('/readyz'))
-    await until('default namespace', found('/api/v1/namespaces/default'))
+    const ready = async (): Promise<void> => {
+      await mortals.apiserver.until('ready API server', found('/readyz'))
+      await mortals.apiserver.until('default namespace', found('/api/v1/namespaces/default'))
+    }
+    await ready()
     if (controllerManager) {
       run(parts.controllerManager.path, [
         `--kubeconfig=${kubeconfig('controller-manager')}`,
         `--service-account-private-key-file=${join(folder, 'signing-key-file')}`,
         '--leader-elect=false',
+        // Its own patience is made for servers that others need too: a thousand Jobs would take minutes.
+        '--kube-api-qps=1000',
+        '--kube-api-burst=1000',
         '--secure-port=0',
         `--controllers=${CONTROLLERS.join()}`,
       ])
@@ -110,6 +137,7 @@ async function start(
       kubeconfig: kubeconfig('admin'),
       ca,
       request: async (method, path, body, headers) => answer(await send(method, path, body, headers)),
+      lines,
       createNamespace: async (name, labels = {}) => {
         const { status, text } = await send('POST', '/api/v1/namespaces', { metadata: { name, labels } })
         if (status !== 201) throw new Error(`cannot create namespace ${name}: ${text}`)
@@ -133,6 +161,13 @@ async function start(
         }
       },
       kubeconfigFor: async (user) => kubeconfig(user),
+      crash: (part) => mortals[part].crash(),
+      restore: async (part, flags = []) => {
+        mortals[part].start(flags)
+        await mortals.etcd.until('etcd', () => answers(`${etcdUrl}/health`))
+        await ready()
+      },
+      compact: () => compact(etcdUrl),
       stop: async () => {
         close()
         await stop()
@@ -142,6 +177,43 @@ async function start(
     await stop()
     throw error
   }
+}
+
+const ABRUPT = { isAbrupt: true, seconds: 60 } as const
+
+/** A program with several lives. */
+interface Mortal {
+  start(flags: readonly string[]): void
+  readonly until: Programs['until']
+  crash(): Promise<void>
+}
+
+function mortal(path: string, flags: readonly string[]): Mortal {
+  let life: Programs | undefined
+  return {
+    start(more) {
+      life = programs(basename(path), ABRUPT)
+      life.run(path, [...flags, ...more])
+    },
+    until(what, look) {
+      if (life === undefined) throw new Error(`${path} was not started`)
+      return life.until(what, look)
+    },
+    async crash() {
+      await life?.stop()
+    },
+  }
+}
+
+/** Up to now, by etcd's own gateway from JSON to gRPC. */
+async function compact(etcdUrl: string): Promise<void> {
+  const post = async (path: string, body: unknown): Promise<unknown> => {
+    const response = await fetch(`${etcdUrl}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })
+    if (!response.ok) throw new Error(`etcd: ${path}: ${response.status} ${await response.text()}`)
+    return response.json()
+  }
+  const revision = valueAt(await post('maintenance/status', {}), ['header', 'revision'])
+  await post('kv/compaction', { revision, physical: true })
 }
 
 const ADMINS = ['admin', 'controller-manager']
@@ -239,28 +311,37 @@ interface Sent {
 type Send = (method: string, path: string, body?: unknown, headers?: Headers) => Promise<Sent>
 type Headers = Readonly<Record<string, string>>
 
-function client({ url, ca, token }: Access): { readonly send: Send; readonly close: () => void } {
+interface Client {
+  readonly send: Send
+  readonly lines: Cluster['lines']
+  readonly close: () => void
+}
+
+function client({ url, ca, token }: Access): Client {
   const agent = new Agent({ keepAlive: true, ca })
   const once: Send = (method, path, body, headers) =>
     new Promise((resolve, reject) => {
-      const type = body === undefined ? {} : { 'content-type': 'application/json' }
+      const text = typeof body === 'string' ? body : JSON.stringify(body)
+      // Node gives the body of a DELETE no length by itself, and the server takes it for another request.
+      const length = Buffer.byteLength(text ?? '')
+      const type = body === undefined ? {} : { 'content-type': 'application/json', 'content-length': length }
       const all = { authorization: `Bearer ${token}`, accept: 'application/json', ...type, ...headers }
       const request = httpsRequest(`${url}${path}`, { method, agent, headers: all }, (response) => {
-        let text = ''
+        let answered = ''
         response.setEncoding('utf8')
-        response.on('data', (chunk: string) => (text += chunk))
+        response.on('data', (chunk: string) => (answered += chunk))
         response.on('error', reject)
         response.on('end', () =>
           resolve({
             status: response.statusCode ?? 0,
             type: response.headers['content-type'] ?? '',
-            text,
+            text: answered,
             warnings: warnings(response.rawHeaders),
           }),
         )
       })
       request.on('error', reject)
-      request.end(typeof body === 'string' ? body : JSON.stringify(body))
+      request.end(text)
     })
   /** After each change of a CRD its store is opened anew; the server says 429 meanwhile, and every client waits. */
   const send: Send = async (...request) => {
@@ -270,7 +351,20 @@ function client({ url, ca, token }: Access): { readonly send: Send; readonly clo
     }
     return once(...request)
   }
-  return { send, close: () => agent.destroy() }
+  async function* lines(path: string, signal: AbortSignal): AsyncGenerator<string> {
+    const headers = { authorization: `Bearer ${token}`, accept: 'application/json' }
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      httpsRequest(`${url}${path}`, { agent, headers, signal }, resolve).on('error', reject).end()
+    })
+    if (response.statusCode !== 200) throw new Error(`GET ${path}: ${response.statusCode}`)
+    let rest = ''
+    for await (const chunk of response.setEncoding('utf8')) {
+      const ended = `${rest}${chunk}`.split('\n')
+      rest = ended.pop() ?? ''
+      yield* ended
+    }
+  }
+  return { send, lines, close: () => agent.destroy() }
 }
 
 /** `299 - "text"`, one header each; Node takes the bytes for Latin-1. */

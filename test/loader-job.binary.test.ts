@@ -8,6 +8,7 @@ import { HOPELESS_EXIT_CODES, parseTermination, REASONS, type Reason, type Termi
 import { COMPLETE } from '../loader/places.ts'
 import { describe } from './harness.ts'
 import { type Hub, type HubFile, hub, type Repository, randomFile } from './hub.ts'
+import { filledIn } from './kubelet-container.ts'
 import { LOADER, wrongFiles } from './loader.ts'
 import { at, objects, ofKind } from './objects.ts'
 import { expanded } from './process.ts'
@@ -96,12 +97,6 @@ function resolved(variable: unknown, pod: unknown): string {
   assert.type(found, 'string', path)
   return String(found)
 }
-
-/** As the kubelet does it: `$$` stands for `$`, and what no variable is called stays as it is. */
-const filledIn = (text: string, env: Readonly<Record<string, string>>): string =>
-  text.replaceAll(/\$(?:\$|\(([^)]*)\))/g, (whole, name: string | undefined) =>
-    name === undefined ? '$' : (env[name] ?? whole),
-  )
 
 const MODELS = '/models'
 /** Nobody's: files of other users must not be needed. As root only can one become another. */
@@ -221,6 +216,12 @@ const LOADS: Readonly<Record<string, Row>> = {
     why: 'applications look at the path that the model names',
     storage: '{pvc: {name: models}, subPath: "team a/$(MODEL)"}',
     place: 'team a/$(MODEL)',
+    files: FILES,
+  },
+  'a folder with dollars in its name': {
+    why: 'Kubernetes makes one dollar of two',
+    storage: '{pvc: {name: models}, subPath: "a$$b/$c$$(MODEL)"}',
+    place: 'a$$b/$c$$(MODEL)',
     files: FILES,
   },
   'a private model': {
