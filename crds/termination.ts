@@ -121,7 +121,8 @@ const numbersOf = (value: Readonly<Record<string, unknown>>, keys: readonly stri
   Object.fromEntries(
     keys.flatMap((key) => {
       const member = value[key]
-      return typeof member === 'number' && member >= 0 ? [[key, member]] : []
+      const isAmount = key === 'seconds' ? Number.isFinite(member) : Number.isSafeInteger(member)
+      return typeof member === 'number' && isAmount && member >= 0 ? [[key, member]] : []
     }),
   )
 
