@@ -63,6 +63,9 @@ export const kpt: () => Promise<Part | Missing> = once(async () => {
 /** YAML documents on stdin to a JSON array of what sigs.k8s.io/yaml, thus Kubernetes, reads in them. */
 export const yamlcheck = (): Promise<Part | Missing> => goProgram('yamlcheck', 'parts/yamlcheck')
 
+/** What kstatus, Flux and Argo CD think of objects; see test/verdicts.ts. */
+export const judges = (): Promise<Part | Missing> => goProgram('verdicts', 'parts/verdicts')
+
 async function kubernetes(name: string): Promise<Part | Missing> {
   const assets = process.env['KUBEBUILDER_ASSETS']
   const there = assets && findIn([assets], name)
@@ -116,6 +119,7 @@ if (import.meta.main) {
     await kustomize(),
     await kpt(),
     await yamlcheck(),
+    await judges(),
     ...(hub.kind === 'missing' ? [hub] : [hub.hf, hub.python]),
     await nginx(),
     await aria2c(),
