@@ -1,4 +1,5 @@
 import type { Phase } from '../crds/arksmodel.ts'
+import { HOPELESS_EXIT_CODES } from '../crds/termination.ts'
 import { disruption, endOf, jobCause, lastFailed, NODE_LOST, podCause } from './cause.ts'
 import { clean, cleanNames, cleanWord } from './clean.ts'
 import type { Part } from './conditions.ts'
@@ -12,6 +13,8 @@ export interface Verdict {
   /** Why it is ready, or is not. */
   readonly ready: Why
   readonly mark: Mark
+  /** Until when nothing else is said, if nothing happens. */
+  readonly until?: number
   readonly unexplained?: { readonly subject: Subject; readonly from: number }
 }
 
@@ -37,6 +40,10 @@ const CONFIG_MS = MINUTE
 const NEWS_MS = 10 * SECOND
 /** What is explained by its status within this time is not asked about. */
 const UNEXPLAINED_MS = 5 * SECOND
+/** A pod that starts within this time is not told of apart: each write is one more for etcd and all who watch. */
+const QUICK_MS = 5 * SECOND
+/** So long after a new attempt has begun it is more important why the last one failed. */
+const ATTEMPT_MS = MINUTE
 
 /** The first that applies is the status. The last one always applies. */
 export const obstacles: readonly Obstacle[] = [
@@ -358,7 +365,7 @@ function said({ reason, message, image }: Waiting): string {
 
 function podStarting(seen: Look): Verdict | undefined {
   const pod = activePod(seen, ({ waiting, isRunning }) => waiting !== undefined && waiting.reason !== '' && !isRunning)
-  if (pod?.waiting === undefined) return undefined
+  if (pod?.waiting === undefined || isNews(seen, pod.createdAt)) return undefined
   const reason = cleanWord(pod.waiting.reason, 'ContainerWaiting')
   const told = said(pod.waiting) || clean(seen.explained[pod.uid]?.message ?? '')
   const message = `Worker pod is starting: ${reason}${told === '' ? '' : `: ${told}`}`
@@ -370,35 +377,59 @@ function podStarting(seen: Look): Verdict | undefined {
 }
 
 function podMissing(seen: Look): Verdict | undefined {
-  if (seen.pods.some(({ phase }) => phase !== 'Pending')) return undefined
-  const why = { reason: 'WorkerPending', message: 'Wait for the worker pod to start' }
   const { job, pods } = seen
+  const from = Math.max(begun(seen), ...pods.map(({ createdAt }) => createdAt))
+  if (pods.some(({ phase }) => phase !== 'Pending') || isNews(seen, from)) return undefined
+  const why = { reason: 'WorkerPending', message: 'Wait for the worker pod to start' }
   return {
-    ...storing(seen, why, waiting(STARTING_MS, begun(seen))),
+    ...storing(seen, why, waiting(STARTING_MS, from)),
     ...(job !== undefined && pods.length === 0 && { unexplained: jobSubject(seen) }),
   }
+}
+
+/** Whether what began at this time is too young to be told of instead of the load. */
+const isNews = (seen: Look, from: number): boolean => seen.now < from + newsMs(seen)
+
+const newsMs = ({ pods }: Look): number => (lastFailed(pods) === undefined ? QUICK_MS : ATTEMPT_MS)
+
+/** When what has not begun to run will be told of. */
+function newsAt(seen: Look): { readonly until?: number } {
+  const idle = seen.pods.filter((pod) => isActive(pod) && !pod.isRunning).map(({ createdAt }) => createdAt)
+  const froms = seen.pods.length === 0 ? [begun(seen)] : idle
+  const times = froms.map((from) => from + newsMs(seen)).filter((at) => at > seen.now)
+  return times.length === 0 ? {} : { until: Math.min(...times) }
 }
 
 function loadRetrying(seen: Look): Verdict | undefined {
   const failed = seen.pods.filter(({ phase }) => phase === 'Failed')
   const last = lastFailed(failed)
-  if (last === undefined) return undefined
-  const attempt = Math.max(failed.length, seen.job?.failed ?? 0) + 1
+  const { job, pods } = seen
+  if (last === undefined || isEnding(seen, last)) return undefined
+  const attempt = Math.max(failed.length, job?.failed ?? 0) + 1
   const cause = podCause(last)
   const previous = cause === undefined ? '' : `; previous attempt failed: ${cause.message}`
   const message = `The model is loading now (attempt ${attempt})${previous}`
-  const { job, pods } = seen
   return {
     ...storing(seen, { reason: 'ModelLoadRetrying', message }),
     phase: 'ModelLoading',
+    ...newsAt(seen),
     // The Job controller waits longer from attempt to attempt; a pod that is refused looks the same.
     ...(job !== undefined &&
       !pods.some(isActive) && { unexplained: { ...jobSubject(seen), from: endOf(last) + STARTING_MS } }),
   }
 }
 
+/** With this exit code the Job gives up, and says so in a moment. */
+const isEnding = ({ pods, now }: Look, last: SeenPod): boolean =>
+  HOPELESS_EXIT_CODES.includes(last.end?.exitCode ?? 0) && !pods.some(isActive) && now < endOf(last) + NEWS_MS
+
 function loading(seen: Look): Verdict {
-  return { ...storing(seen, { reason: 'ModelLoading', message: 'The model is loading now' }), phase: 'ModelLoading' }
+  const last = lastFailed(seen.pods)
+  return {
+    ...storing(seen, { reason: 'ModelLoading', message: 'The model is loading now' }),
+    phase: 'ModelLoading',
+    ...(last === undefined ? newsAt(seen) : { until: endOf(last) + NEWS_MS }),
+  }
 }
 
 const WAITING_FOR_STORAGE: Why = { reason: 'WaitingForStorage', message: 'Wait for the storage' }

@@ -9,8 +9,11 @@ export interface Reflector<T extends Item> {
   readonly size: number
   /** After the first whole list. */
   isSynced(): boolean
-  /** The answer to a write of ours, which is kept unless the cache holds something newer. */
-  put(object: unknown): void
+  /**
+   * The answer to a write of ours, which is kept unless the cache holds something newer; as what it was understood, or
+   * undefined if it was not.
+   */
+  put(object: unknown): T | undefined
   /** Milliseconds since the server was last heard of: a list's page, an event, a bookmark. */
   silentMs(): number
   /** From any state. When it resolves nothing is open, and nothing will be opened. */
@@ -90,7 +93,7 @@ export interface Timing {
 }
 
 export const TIMING: Timing = {
-  pageSize: 500,
+  pageSize: 100,
   listMs: 30_000,
   headersMs: 30_000,
   silenceMs: 75_000,
@@ -401,10 +404,11 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     isSynced: () => isSynced,
     put(object) {
       const item = trimmed(object)
-      if (item === undefined) return
+      if (item === undefined) return undefined
       // What the watch has passed and the cache does not hold has been deleted.
       const isPassed = position !== undefined && order(item.resourceVersion, position) <= 0
       if (items.has(keyOf(item)) || !isPassed) keep(item)
+      return item
     },
     silentMs: () => now() - heard,
     async stop() {
@@ -422,7 +426,8 @@ const UNREADABLE = 'Unreadable'
 /** Here, and by the client. */
 const UNREADABLES = [UNREADABLE, 'LineTooLong']
 
-const keyOf = ({ namespace, name }: Pick<Item, 'namespace' | 'name'>): string => `${namespace}/${name}`
+/** Joined, and not a template: V8 would keep its parts beside it. There are as many as objects. */
+const keyOf = ({ namespace, name }: Pick<Item, 'namespace' | 'name'>): string => [namespace, name].join('/')
 
 /** Of two decimal numbers of any length: negative, zero or positive. */
 function order(one: string, other: string): number {

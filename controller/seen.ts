@@ -1,4 +1,4 @@
-import { type ArksModel, type Parsed, parseArksModel } from '../crds/arksmodel.ts'
+import { type ArksModel, type Parsed, parseArksModel, readArksModel } from '../crds/arksmodel.ts'
 import {
   API_VERSION,
   HASH_LABEL,
@@ -123,12 +123,12 @@ export interface PodEnd extends Why {
 export function seenModel(object: unknown): SeenModel | undefined {
   const seen = seenObject(object)
   if (seen === undefined) return undefined
-  const [metadata, spec] = [valueAt(object, ['metadata']), valueAt(object, ['spec'])]
-  // The items of a list do not say what they are, and what stands in the status is no problem of the spec.
-  const parsed = parseArksModel({ apiVersion: API_VERSION, kind: KIND, metadata, spec })
+  const generation = number(object, ['metadata', 'generation']) ?? 0
+  const status = canonical(valueAt(object, ['status']) ?? {})
+  const parsed = read(object, valueAt(object, ['status', 'observedGeneration']) === generation ? status : undefined)
   return {
     ...seen,
-    generation: number(object, ['metadata', 'generation']) ?? 0,
+    generation,
     problem: problem(parsed),
     wants: wants(parsed, object),
     hasSource: isRecord(valueAt(object, ['spec', 'source'])),
@@ -137,7 +137,7 @@ export function seenModel(object: unknown): SeenModel | undefined {
       : undefined,
     path: `${MODELS_PATH}/${pathBelow(parsed, seen)}`,
     workerJob: nonEmpty(object, ['metadata', 'annotations', WORKER_JOB]),
-    status: canonical(valueAt(object, ['status']) ?? {}),
+    status,
     statusWriter: statusWriter(valueAt(object, ['metadata', 'managedFields'])),
   }
 }
@@ -220,6 +220,15 @@ function seenObject(object: unknown): Seen | undefined {
     createdAt: time(object, ['metadata', 'creationTimestamp']) ?? 0,
     isDeleting: time(object, ['metadata', 'deletionTimestamp']) !== undefined,
   }
+}
+
+/** A spec that was found to be right is not looked at again, which would be most of the work of a start. */
+function read(object: unknown, status: string | undefined): Parsed {
+  const [metadata, spec] = [valueAt(object, ['metadata']), valueAt(object, ['spec'])]
+  // The items of a list do not say what they are, and what stands in the status is no problem of the spec.
+  const model = { apiVersion: API_VERSION, kind: KIND, metadata, spec }
+  const wasRight = status?.includes('"reason":"Ready"') === true
+  return wasRight ? { ok: true, value: readArksModel(model) } : parseArksModel(model)
 }
 
 function problem(parsed: Parsed): string | undefined {

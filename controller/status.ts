@@ -35,11 +35,14 @@ export function status(seen: Observed, now: number): Judgement {
       ...(model && { model }),
       ...(progress && { progress }),
     },
-    changesAt: isStalled ? undefined : stallsAt,
+    changesAt: earlier(isStalled ? undefined : stallsAt, verdict.until),
     since,
     unexplained: verdict.unexplained,
   }
 }
+
+const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || b === undefined ? (a ?? b) : Math.min(a, b)
 
 function sinceOf({ since, model, previous, now }: Look, { ready }: Verdict): Since {
   const { generation, workerJob: job } = model

@@ -41,8 +41,15 @@ export interface Progress {
   readonly bytesPerSecond?: number
 }
 
-/** What is there already, as far as it can be understood. */
+let last: { readonly text: string; readonly status: Status } | undefined
+
+/** What is there already, as far as it can be understood. One model's is asked for several times in a row. */
 export function parseStatus(text: string): Status {
+  if (last?.text !== text) last = { text, status: parsed(text) }
+  return last.status
+}
+
+function parsed(text: string): Status {
   const status: unknown = JSON.parse(text)
   const phase = PHASES.find((each) => each === valueAt(status, ['phase'])) ?? 'Pending'
   const observed = valueAt(status, ['observedGeneration'])

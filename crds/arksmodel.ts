@@ -60,7 +60,11 @@ export type Parsed =
 /** One ArksModel as YAML or JSON readers give it. `tokenSecretRef` may be text, as the first documents had it. */
 export function parseArksModel(input: unknown): Parsed {
   const problems = modelProblems(input)
-  if (problems.length > 0) return { ok: false, problems }
+  return problems.length > 0 ? { ok: false, problems } : { ok: true, value: readArksModel(input) }
+}
+
+/** Of an object that has passed before. */
+export function readArksModel(input: unknown): ArksModel {
   const object = plain(input)
   const metadata = plain(object['metadata'])
   const spec = plain(object['spec'])
@@ -69,22 +73,19 @@ export function parseArksModel(input: unknown): Parsed {
   const name = text(metadata['name']) ?? ''
   const annotations = texts(metadata['annotations'])
   return {
-    ok: true,
-    value: {
-      name,
-      namespace: text(metadata['namespace']),
-      labels: texts(metadata['labels']),
-      annotations,
-      model: text(spec['model']) ?? '',
-      source: source(plain(spec['source'])['huggingface'], shardCount(annotations[SHARDS]) ?? 1),
-      storage: {
-        claimName: text(claim['name']) ?? name,
-        claimSpec: claim['spec'] === undefined || claim['spec'] === null ? undefined : plain(claim['spec']),
-        subPath: cleanPath(text(storage['subPath'])),
-      },
-      imagePullSecrets: list(spec['imagePullSecrets']).map(plain),
-      instanceSpec: plain(spec['instanceSpec']),
+    name,
+    namespace: text(metadata['namespace']),
+    labels: texts(metadata['labels']),
+    annotations,
+    model: text(spec['model']) ?? '',
+    source: source(plain(spec['source'])['huggingface'], shardCount(annotations[SHARDS]) ?? 1),
+    storage: {
+      claimName: text(claim['name']) ?? name,
+      claimSpec: claim['spec'] === undefined || claim['spec'] === null ? undefined : plain(claim['spec']),
+      subPath: cleanPath(text(storage['subPath'])),
     },
+    imagePullSecrets: list(spec['imagePullSecrets']).map(plain),
+    instanceSpec: plain(spec['instanceSpec']),
   }
 }
 

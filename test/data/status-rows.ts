@@ -1059,6 +1059,8 @@ const ROWS_OF_JOBS: Rows = {
   '18 Job not started': { why: 'row 18', job: NOT_STARTED, want: NO_POD },
   '18 no pod yet': { why: 'row 18', want: NO_POD },
   '18 pod of which nobody has said anything': { why: 'row 18', pods: [NEW_POD], want: NO_POD },
+  '18 no pod yet, for 4 seconds': { why: 'most are there in a moment, and each word is a write', now: '10:00:05', want: LOADING },
+  '18 no pod yet, for 5 seconds': { why: 'row 18', now: '10:00:06', want: NO_POD },
   '18 only a pod of another Job': {
     why: 'pods count by their owner',
     pods: ['metadata: {ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: x, uid: y, controller: true}]}'],
@@ -1255,6 +1257,36 @@ const ROWS_OF_PODS: Rows = {
     since: '10:00:00',
     now: '12:00:00',
     want: retrying('lost'),
+  },
+  '25 next one starts': {
+    why: 'for a minute it is more important why the last one failed',
+    job: 'status: {failed: 1}',
+    pods: [
+      endedPod({ exitCode: 30, message: termination('NetworkError', 'lost', true) }),
+      second(waitingPod('ContainerCreating')),
+    ],
+    want: retrying('lost'),
+  },
+  '25 next one starts, for minutes': {
+    why: 'row 21: now it is about this one',
+    job: 'status: {failed: 1}',
+    pods: [
+      endedPod({ exitCode: 30, message: termination('NetworkError', 'lost', true) }),
+      second(waitingPod('ContainerCreating')),
+    ],
+    now: '10:03:00',
+    want: loadingAs('ContainerCreating', 'Worker pod is starting: ContainerCreating'),
+  },
+  '25 no retry helps': {
+    why: 'the Job is about to give up: nobody is told of an attempt that never comes',
+    pods: [endedPod({ exitCode: 11, message: termination('GatedRepo', 'gated') })],
+    now: '10:00:20',
+    want: LOADING,
+  },
+  '25 no retry helps, and the Job goes on': {
+    why: 'somebody has changed its podFailurePolicy',
+    pods: [endedPod({ exitCode: 11, message: termination('GatedRepo', 'gated') })],
+    want: retrying('gated'),
   },
   '25 next one has no node': {
     why: 'row 19 comes before row 25',
