@@ -1,10 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
+import { HELP as CONTROLLER_HELP } from '../controller/arguments.ts'
 import { REASONS } from '../crds/termination.ts'
 import { VERSION } from '../crds/version.ts'
 import { HELP } from '../fn/arguments.ts'
 import { INSTANCE_FIELDS } from '../fn/job.ts'
 import { HELP as LOADER_HELP } from '../loader/arguments.ts'
+import { STATUS_ROWS } from './data/status-rows.ts'
 import { describe } from './harness.ts'
 
 const read = (path: string): string => readFileSync(path, 'utf8')
@@ -16,7 +18,8 @@ describe('documentation', (test) => {
     assert.is(rows.length, 42)
   })
 
-  for (const [file, help] of Object.entries({ 'docs/function.md': HELP, 'docs/loader.md': LOADER_HELP })) {
+  const HELPS = { 'docs/function.md': HELP, 'docs/loader.md': LOADER_HELP, 'docs/controller.md': CONTROLLER_HELP }
+  for (const [file, help] of Object.entries(HELPS)) {
     test(`names every flag and variable: ${file}`, () => {
       const names = help.match(/--[a-z-]+|\b[A-Z]+_[A-Z_]+\b/g) ?? []
       assert.ok(names.length > 4)
@@ -32,6 +35,23 @@ describe('documentation', (test) => {
     )
   })
 
+  test('says what to do for every reason of a status', () => {
+    const [, reasons = ''] = read('docs/status.md').split(/^## (?:Reasons|What "ready" is tied to)$/m)
+    const told = [...reasons.matchAll(/^\| (`\w+`(?:, `\w+`)*) \|/gm)].flatMap(([row]) => row.match(/\w+/g) ?? [])
+    const given = Object.values(STATUS_ROWS).map(({ want }) => want.reason)
+    const ofLoader = Object.keys(REASONS)
+    assert.equal(
+      given.filter((reason) => !told.includes(reason) && !ofLoader.includes(reason)),
+      [],
+      'given, and not told of',
+    )
+    assert.equal(
+      told.filter((reason) => !given.includes(reason)),
+      [],
+      'told of, and not given',
+    )
+  })
+
   test('has the version of the package', () => {
     const manifest: unknown = JSON.parse(read('package.json'))
     assert.match(JSON.stringify(manifest), `"version":"${VERSION}"`)
@@ -40,12 +60,13 @@ describe('documentation', (test) => {
   test('has the terms of what is built into the programs', () => {
     const titles = [...read('dist/LICENSES.txt').matchAll(/^(\S+)\n=+$/gm)].map(([, name]) => name)
     const used =
-      '@noble/hashes @opentelemetry/api @pinojs/redact ansi-regex atomic-sleep bintrees cli-progress emoji-regex fastest-levenshtein is-fullwidth-code-point on-exit-leak-free pino pino-std-serializers prom-client quick-format-unescaped safe-stable-stringify sonic-boom string-width strip-ansi tdigest thread-stream yaml'
+      '@kubernetes/client-node @noble/hashes @opentelemetry/api @pinojs/redact agent-base ansi-regex atomic-sleep bintrees cli-progress debug emoji-regex fastest-levenshtein hpagent ip-address is-fullwidth-code-point jose js-yaml jsonpath-plus ms oauth4webapi on-exit-leak-free openid-client pino pino-std-serializers prom-client quick-format-unescaped rfc4648 safe-stable-stringify smart-buffer socks socks-proxy-agent sonic-boom string-width strip-ansi tdigest thread-stream undici yaml'
     assert.is(titles.join(' '), used)
   })
 
   test('links to files that exist', () => {
-    for (const file of ['README.md', 'CONTRIBUTING.md', 'docs/function.md', 'docs/loader.md']) {
+    const docs = readdirSync('docs').map((name) => `docs/${name}`)
+    for (const file of ['README.md', 'CONTRIBUTING.md', 'kustomize/README.md', ...docs]) {
       const folder = file.includes('/') ? `${file.slice(0, file.lastIndexOf('/'))}/` : ''
       for (const [, target = ''] of read(file).matchAll(/\]\(([^)#:]+)\)/g)) {
         assert.ok(existsSync(folder + target), `${file}: ${target}`)
