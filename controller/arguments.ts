@@ -4,7 +4,7 @@ import { shown } from '../crds/wording.ts'
 import { LEVELS, type Level } from './log.ts'
 import { type Bind, parseBind } from './serve.ts'
 
-export const HELP = `Writes the status of ArksModels: phase and conditions, and nothing else.
+export const HELP = `Writes the status of ArksModels, and changes nothing else.
 
 usage: arksmodel-controller [options]
 

@@ -43,8 +43,9 @@ export interface CatalogueOptions {
 
 export function catalogue({ caches, onNews, digest, isSent = () => false }: CatalogueOptions): Catalogue {
   const modelsOnClaim = indexOf()
-  /** One claim may hold all models there are. */
-  const modelsOnPath = indexOf()
+  /** Those that are loaded into it, and those that only name it. One claim may hold all models there are. */
+  const loadedOnPath = indexOf()
+  const namedOnPath = indexOf()
   const modelsOfJob = indexOf()
   const modelsOfLabel = indexOf()
   const jobsOfLabel = indexOf()
@@ -56,7 +57,8 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
     modelsOfLabel[act](`${namespace}/${modelLabel(name, digest)}`, key)
     if (claim !== undefined) {
       modelsOnClaim[act](`${namespace}/${claim}`, key)
-      modelsOnPath[act](`${namespace}/${claim}${path}`, key)
+      const onPath = model.hasSource ? loadedOnPath : namedOnPath
+      onPath[act](`${namespace}/${claim}${path}`, key)
     }
     if (workerJob !== undefined) modelsOfJob[act](`${namespace}/${workerJob}`, key)
   }
@@ -65,12 +67,20 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
     for (const key of keys) onNews(key, isFinal)
   }
 
-  /** Those with the same path of the same claim. */
-  const onPath = (model: SeenModel | undefined): readonly string[] =>
-    model?.claim === undefined ? [] : modelsOnPath.of(`${model.namespace}/${model.claim}${model.path}`, MOST_ON_PATH)
+  const loadedInto = ({ namespace, claim, path }: SeenModel): readonly string[] =>
+    claim === undefined ? [] : loadedOnPath.of(`${namespace}/${claim}${path}`, MOST_ON_PATH)
+
+  /** Those with the same path of the same claim, to whom it matters what is loaded there. */
+  const concerned = (model: SeenModel | undefined): readonly string[] => {
+    if (model?.claim === undefined || !model.hasSource) return []
+    const loaded = loadedInto(model)
+    // Where they are too many none of them is ready, and one more or less of those beyond changes nothing.
+    if (loaded.length === MOST_ON_PATH && !loaded.includes(keyOf(model))) return loaded
+    return [...loaded, ...namedOnPath.of(`${model.namespace}/${model.claim}${model.path}`)]
+  }
 
   const neighbours = (model: SeenModel): readonly SeenModel[] =>
-    onPath(model).flatMap((key) => {
+    loadedInto(model).flatMap((key) => {
       const other = caches.models.get(key)
       return other === undefined || other.name === model.name || other.isDeleting ? [] : [other]
     })
@@ -81,13 +91,18 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
   const rivals = (model: SeenModel): readonly Rival[] =>
     model.hasSource
       ? neighbours(model).flatMap((other) =>
-          other.hasSource && other.workerJob !== undefined ? [{ name: other.name, job: jobNamed(other) }] : [],
+          other.workerJob !== undefined ? [{ name: other.name, job: jobNamed(other) }] : [],
         )
       : []
 
+  const rivalsOf = (key: string): readonly string[] => {
+    const model = caches.models.get(key)
+    return model?.hasSource ? loadedInto(model) : []
+  }
+
   const filler = (model: SeenModel): Observed['filler'] => {
-    const fillers = model.hasSource ? [] : neighbours(model).filter(({ hasSource }) => hasSource)
-    const [first] = fillers.sort((a, b) => (a.name < b.name ? -1 : 1))
+    const fillers = model.hasSource ? [] : neighbours(model)
+    const [first] = fillers.toSorted((a, b) => (a.name < b.name ? -1 : 1))
     return first && { name: first.name, isReady: fillers.every(isReady) }
   }
 
@@ -104,7 +119,7 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
         stale: present(caches.jobs, jobsOfLabel.of(`${namespace}/${modelLabel(name, digest)}`)).filter(
           (each) => each.name !== model.workerJob,
         ),
-        pods: job === undefined ? [] : present(caches.pods, podsOfJob.of(job.uid)),
+        pods: job === undefined ? [] : present(caches.pods, podsOfJob.of(ownerOf(job.namespace, job.uid))),
         rivals: rivals(model),
         filler: filler(model),
       }
@@ -112,7 +127,7 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
     modelChanged({ before, after }) {
       if (before !== undefined) indexModel(before, 'remove')
       if (after !== undefined) indexModel(after, 'add')
-      const [others, all] = [onPath(before), onPath(after)]
+      const [others, all] = [concerned(before), concerned(after)]
       const changed = after ?? before
       if (changed === undefined) return
       const own = keyOf(changed)
@@ -139,22 +154,26 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
       tell(named, isFinal)
       // One that no model names may be the last render's, and a rival's Job is news for those on its path.
       const labels = [...new Set([before?.model, after?.model])].filter((label) => label !== undefined)
-      const others = labels.flatMap((label) => modelsOfLabel.of(`${job.namespace}/${label}`))
+      const others = new Set(labels.flatMap((label) => modelsOfLabel.of(`${job.namespace}/${label}`)))
+      const known = new Set(named)
       if (after?.startedAt !== before?.startedAt || after?.end?.at !== before?.end?.at)
-        others.push(...named.flatMap((key) => onPath(caches.models.get(key))))
+        for (const key of named) for (const each of rivalsOf(key)) others.add(each)
       tell(
-        [...new Set(others)].filter((key) => !named.includes(key)),
+        [...others].filter((key) => !known.has(key)),
         false,
       )
     },
     podChanged({ before, after }) {
-      if (before !== undefined) podsOfJob.remove(before.owner, keyOf(before))
-      if (after !== undefined) podsOfJob.add(after.owner, keyOf(after))
+      if (before !== undefined) podsOfJob.remove(ownerOf(before.namespace, before.owner), keyOf(before))
+      if (after !== undefined) podsOfJob.add(ownerOf(after.namespace, after.owner), keyOf(after))
       const pod = after ?? before
       if (pod !== undefined) tell(modelsOfJob.of(`${pod.namespace}/${pod.job}`), false)
     },
   }
 }
+
+/** A uid alone is whatever the pod of another namespace says. */
+const ownerOf = (namespace: string, uid: string): string => [namespace, uid].join('/')
 
 /** All of them are in each other's way: more than these need not be looked at, or one tenant could stop us with them. */
 const MOST_ON_PATH = 50
@@ -165,7 +184,9 @@ export const keyOf = ({ namespace, name }: { readonly namespace: string; readonl
 const present = <T>(cache: Cache<T>, keys: readonly string[]): readonly T[] =>
   keys.flatMap((key) => cache.get(key) ?? [])
 
+/** An annotation may be what is wrong with it. */
 const isStatusAlone = (before: SeenModel, after: SeenModel): boolean =>
+  before.problem === after.problem &&
   before.uid === after.uid &&
   before.generation === after.generation &&
   before.workerJob === after.workerJob &&

@@ -3,6 +3,7 @@ import https from 'node:https'
 import { valueAt } from '../crds/place.ts'
 import { VERSION } from '../crds/version.ts'
 import type { Access, Credentials } from './access.ts'
+import { withoutManagedFields } from './managed-fields.ts'
 
 /** Requests to the API server over HTTP/1.1: a stream of HTTP/2 that is lost in the network would take all with it. */
 export interface Client {
@@ -29,6 +30,8 @@ export interface Call {
   readonly signal?: AbortSignal
   /** A connection that nothing else uses. */
   readonly lane?: 'lease'
+  /** Answers with all `managedFields` empty, which nobody then has to read. */
+  readonly leavesOut?: 'managedFields'
 }
 
 export interface WatchCall {
@@ -180,14 +183,15 @@ export function client({ access, onAnswer = () => {} }: ClientOptions): Client {
   }
 
   return {
-    async request({ verb, path, query, body, contentType, timeoutMs = TIMEOUT_MS, signal, lane }) {
+    async request({ verb, path, query, body, contentType, timeoutMs = TIMEOUT_MS, signal, lane, leavesOut }) {
       const what = `cannot ${verb} ${path}`
       const ending = begun(timeoutMs, what, signal)
       const type = contentType ?? (verb === 'patch' ? 'application/merge-patch+json' : 'application/json')
       const ask: Ask = { verb, path, query, ...textOf(body), contentType: type, lane: lane ?? 'rest', ending, what }
       try {
         return await answered(ask, async (message, release) => {
-          const answer = parsed(await text(message, MOST_OF_AN_ANSWER), ask)
+          const whole = await text(message, MOST_OF_AN_ANSWER)
+          const answer = parsed(leavesOut === undefined ? whole : withoutManagedFields(whole), ask)
           release()
           return answer
         })
@@ -387,6 +391,9 @@ async function text(message: IncomingMessage, limit: number): Promise<string> {
   return Buffer.concat(chunks).toString()
 }
 
+/** A smaller page may do. */
+export const TOO_LONG = 'AnswerTooLong'
+
 class TooLong extends Error {
   readonly start: string
 
@@ -443,6 +450,7 @@ function later(header: string | undefined, body: string): Pick<Refusal, 'retryAf
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 function unanswered(cause: unknown, { what }: Ask): ApiError {
+  if (cause instanceof TooLong) return new ApiError(what, { code: 0, reason: TOO_LONG, said: cause.message, cause })
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
   return new ApiError(what, {
     code: 0,

@@ -7,7 +7,7 @@ import { announcement } from './announce.ts'
 import type { Options } from './arguments.ts'
 import { ask } from './ask.ts'
 import { catalogue, phaseIn } from './catalogue.ts'
-import { type Client, client } from './client.ts'
+import { ApiError, type Client, client } from './client.ts'
 import { type Elector, elector } from './elector.ts'
 import { type Recorder, recorder } from './events.ts'
 import { explanation } from './explain.ts'
@@ -42,6 +42,8 @@ export interface Surroundings {
 
 /** What more of the same may follow within this time becomes one write. */
 const GATHER_MS = 200
+/** A burst of statuses goes first. */
+const EVENTS_MS = 500
 const DRAIN_MS = 20_000
 const FLUSH_MS = 2_000
 const RELEASE_MS = 5_000
@@ -63,6 +65,7 @@ export function controller(around: Surroundings): Controller {
     instance: identity,
     now: Date.now,
     after,
+    delayMs: EVENTS_MS,
     suffix: () => randomBytes(8).toString('hex'),
     log,
     onDropped: metrics.eventDropped,
@@ -95,8 +98,10 @@ export function controller(around: Surroundings): Controller {
       keys.add(key)
     },
   })
-  const keys = workQueue(around, (key) =>
-    reconcile(
+  const keys: Queue = workQueue(around, (key) => {
+    // Nothing is planned for one that is gone.
+    if (caches.models.get(key) === undefined) keys.forget(key)
+    return reconcile(
       {
         catalogue: related,
         memories,
@@ -120,12 +125,18 @@ export function controller(around: Surroundings): Controller {
         follow: (each, seen) => progress.follow(each, options.asksProgress && seen !== undefined ? seen.pods : []),
       },
       key,
-    ),
-  )
+    )
+  })
   const stopping = new AbortController()
   let mayWrite = false
+  let begin = (): void => {}
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve
+  })
   const resume = (): void => {
-    if (mayWrite && caches.unsynced() === undefined) keys.resume()
+    if (!mayWrite || caches.unsynced() !== undefined) return
+    keys.resume()
+    begin()
   }
   const election = elected(around, {
     api,
@@ -145,7 +156,8 @@ export function controller(around: Surroundings): Controller {
       pods: caches.pods.size(),
     })
     resume()
-    while (keys.isPaused() || keys.depth + keys.active > 0) await sleep(LOOK_MS, undefined, { signal: stopping.signal })
+    await begun
+    while (keys.depth + keys.active > 0) await sleep(LOOK_MS, undefined, { signal: stopping.signal })
     log.debug('All models have been looked at')
     // V8 would keep what the start took. Only there with --expose-gc.
     globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
@@ -237,7 +249,9 @@ function workQueue(
     onError(key, error, retryInMs) {
       const [namespace, name] = key.split('/')
       const retryInSeconds = Math.round(retryInMs / 100) / 10
-      log.error('Cannot bring the status up to date; trying again', { namespace, name, error, retryInSeconds })
+      // Only what is no answer of the server may be a bug.
+      const stack = error instanceof Error && !(error instanceof ApiError) ? error.stack : undefined
+      log.error('Cannot bring the status up to date; trying again', { namespace, name, error, retryInSeconds, stack })
     },
     hooks: {
       added: metrics.queueAdded,
@@ -284,7 +298,7 @@ function tellState(metrics: Metrics, caches: Watches, keys: Queue): void {
   const phases = Object.fromEntries(PHASES.map((phase) => [phase, 0]))
   for (const { status } of caches.models.values()) {
     const phase = phaseIn(status)
-    if (phase in phases) phases[phase] = (phases[phase] ?? 0) + 1
+    if (Object.hasOwn(phases, phase)) phases[phase] = (phases[phase] ?? 0) + 1
   }
   metrics.phases(phases)
   metrics.queue({

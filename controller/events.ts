@@ -47,6 +47,8 @@ export interface Recording {
   /** Milliseconds since the epoch. */
   readonly now: () => number
   readonly after: After
+  /** How long they are held back, so that what is more urgent goes first. */
+  readonly delayMs?: number
   /** Hexadecimal and never the same twice. */
   readonly suffix: () => string
   readonly log: Pick<Log, 'debug'>
@@ -89,11 +91,12 @@ interface Allowance {
 }
 
 /** Events as client-go's recorder writes them, with its filter for objects that cause too many. */
-export function recorder({ client, instance, now, after, suffix, log, onDropped }: Recording): Recorder {
+export function recorder({ client, instance, now, after, delayMs = 0, suffix, log, onDropped }: Recording): Recorder {
   const entries = new Map<string, Entry>()
   const allowances = new Map<string, Allowance>()
   const waiting = new Set<Entry>()
   let inFlight = 0
+  let cancelSend: (() => void) | undefined
   let onIdle = (): void => undefined
 
   const record = (regarding: Regarding, told: Happening): void => {
@@ -152,7 +155,20 @@ export function recorder({ client, instance, now, after, suffix, log, onDropped 
       return
     }
     waiting.add(entry)
-    sendNext()
+    sendSoon()
+  }
+
+  const sendSoon = (): void => {
+    if (delayMs === 0) sendNext()
+    else
+      cancelSend ??= after(delayMs, () => {
+        cancelSend = undefined
+        sendAll()
+      })
+  }
+
+  const sendAll = (): void => {
+    for (let sent = 0; sent < MOST_IN_FLIGHT; sent++) sendNext()
   }
 
   const sendNext = (): void => {
@@ -219,6 +235,9 @@ export function recorder({ client, instance, now, after, suffix, log, onDropped 
 
   const flush = async (ms: number): Promise<void> => {
     for (const entry of [...entries.values()]) end(entry)
+    cancelSend?.()
+    cancelSend = undefined
+    sendAll()
     if (inFlight === 0) return
     await new Promise<void>((resolve) => {
       const cancel = after(ms, resolve)

@@ -160,11 +160,14 @@ function jobLoadsAnother(seen: Look): Verdict | undefined {
     return storing(seen, notRendered(message(`into storage ${job.claim}`, `into ${model.claim}`)), waiting(MISSING_MS))
   }
   const told = job === undefined ? (latched(seen) ? previous.worker : undefined) : job.loads
-  if (told?.model === undefined) return undefined
-  const loads = { ...NO_PATTERNS, ...told, model: told.model, revision: told.revision }
+  const loads = told?.model && { ...NO_PATTERNS, ...told, model: told.model, revision: told.revision }
   const isCut = !model.status.includes('"observedGeneration":')
-  if (isSame(wants, loads, { isCut, hasPatterns: job !== undefined })) return undefined
-  return storing(seen, notRendered(message(named(loads), named(wants))), waiting(MISSING_MS))
+  if (loads && !isSame(wants, loads, { isCut, hasPatterns: job !== undefined })) {
+    return storing(seen, notRendered(message(named(loads), named(wants))), waiting(MISSING_MS))
+  }
+  const path = job === undefined ? (latched(seen) ? previous.model?.path : undefined) : job.path
+  if (path === undefined || isSamePath(path, model.path)) return undefined
+  return storing(seen, notRendered(message(`into ${path}`, `into ${model.path}`)), waiting(MISSING_MS))
 }
 
 /** Another model's Job has been at work in the path since. */
@@ -202,16 +205,32 @@ function claimReplaced(seen: Look): Verdict | undefined {
 function jobFailed(seen: Look): Verdict | undefined {
   const { job, pods } = seen
   if (job?.end?.kind !== 'Failed') return undefined
-  const { reason, message: cause } = jobCause(job, pods)
-  const message = `Failed to load the model: ${cause}`
+  const cause = jobCause(job, pods)
+  const found = { reason: cause.reason, message: `${FAILED_TO_LOAD}${cause.message}` }
+  const ready = (lastFailed(pods) === undefined ? saidBefore(seen, job.end.at) : undefined) ?? found
   return {
     phase: 'Failed',
     storage: storage(seen),
-    loaded: no({ reason: 'ModelLoadFailed', message }),
-    ready: { reason, message },
+    loaded: no({ reason: 'ModelLoadFailed', message: ready.message }),
+    ready,
     mark: STALLED,
   }
 }
+
+/** Pods are cleaned up sooner than Jobs: what the last one said was written down when it was there. */
+function saidBefore({ previous, model }: Look, endedAt: number): Why | undefined {
+  if (previous.phase !== 'Failed') return undefined
+  return previous.conditions.find(
+    ({ type, status, observedGeneration, lastTransitionTime, message }) =>
+      type === 'Ready' &&
+      status === 'False' &&
+      observedGeneration === model.generation &&
+      message.startsWith(FAILED_TO_LOAD) &&
+      Date.parse(lastTransitionTime) >= endedAt,
+  )
+}
+
+const FAILED_TO_LOAD = 'Failed to load the model: '
 
 /** Also where the Job is gone, or applied again and about to find that all is there. */
 function modelLoaded(seen: Look): Verdict | undefined {
@@ -248,9 +267,9 @@ function podRefused(seen: Look): Verdict | undefined {
   const { job, pods, explained } = seen
   const event = job && explained[job.uid]
   if (job === undefined || event?.reason !== 'FailedCreate' || pods.some(isActive)) return undefined
-  const last = lastFailed(pods)
+  const { at } = event
   // Of before the last attempt.
-  if (last !== undefined && event.at !== undefined && event.at < endOf(last)) return undefined
+  if (at !== undefined && pods.some((pod) => at < endOf(pod))) return undefined
   const said = withoutSuffix(clean(event.message), job.name).replace(
     /^Error creating: (?:pods "[^"]*" is forbidden: )?/,
     '',
@@ -528,6 +547,10 @@ function isSame(wants: Wanted, loads: Wanted, { isCut, hasPatterns }: Comparing)
   if (wants.revision !== loads.revision) return false
   return !hasPatterns || (isEqual(wants.include, loads.include) && isEqual(wants.exclude, loads.exclude))
 }
+
+const isSamePath = (a: string, b: string): boolean => isEqual(segments(a), segments(b))
+
+const segments = (path: string): readonly string[] => path.split('/').filter((each) => each !== '' && each !== '.')
 
 const isEqual = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((each, index) => each === b[index])

@@ -70,11 +70,23 @@ export async function reconcile(around: Around, key: string): Promise<Again | un
   const judgement = await judged(around, memory, seen)
   follow(key, isLoading(judgement.status) ? seen() : undefined)
   memory.since = judgement.since
-  const conflict = await written(around, memory, { model, before, after: judgement.status })
+  const wait = isYoung(around, model, before, judgement)
+    ? model.createdAt + YOUNG_MS
+    : await written(around, memory, { model, before, after: judgement.status })
   return soonest(
-    [conflict, judgement.changesAt, askAgainAt(memory, judgement), peaceAt(memory, around.now())],
+    [wait, judgement.changesAt, askAgainAt(memory, judgement), peaceAt(memory, around.now())],
     around.now(),
   )
+}
+
+/** One apply brings one object after the other. Until they are there the CRD's own default says what there is to say. */
+const YOUNG_MS = 2_000
+const MISSING: readonly string[] = ['StorageMissing', 'WaitingForWorker']
+
+function isYoung(around: Around, model: SeenModel, before: Status, { status: { conditions } }: Judgement): boolean {
+  const isMissing = conditions.some(({ type, reason }) => type === 'Ready' && MISSING.includes(reason))
+  // Where the clock of the server is ahead of ours by more, nobody can tell how young it is.
+  return isMissing && before.observedGeneration === -1 && Math.abs(around.now() - model.createdAt) < YOUNG_MS
 }
 
 function remembered(memories: Map<string, Memory>, key: string, { model, claim, job, pods }: Shown): Memory {

@@ -1,5 +1,5 @@
 import { valueAt } from '../crds/place.ts'
-import { ApiError, type Client, type Lines } from './client.ts'
+import { ApiError, type Client, type Lines, TOO_LONG } from './client.ts'
 
 /** A collection of the API server, kept up to date here by list and watch. */
 export interface Reflector<T extends Item> {
@@ -32,6 +32,8 @@ export interface Source<T extends Item> {
   /** Of the collection: `/apis/batch/v1/jobs`, or that of one namespace. */
   readonly path: string
   readonly labelSelector?: string | undefined
+  /** What `trimmed` does not need of an object. */
+  readonly leavesOut?: 'managedFields'
   /** Undefined for what is no object that we can use. The items of a list have neither apiVersion nor kind. */
   readonly trimmed: (object: unknown) => T | undefined
 }
@@ -170,7 +172,15 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
 
   const page = async (next: string | undefined, limit: number | undefined): Promise<Page> => {
     const query = { labelSelector: source.labelSelector, limit, continue: next }
-    const answer = await client.request({ verb: 'list', path: source.path, query, timeoutMs: timing.listMs, signal })
+    const { path, leavesOut } = source
+    const answer = await client.request({
+      verb: 'list',
+      path,
+      query,
+      timeoutMs: timing.listMs,
+      signal,
+      ...(leavesOut && { leavesOut }),
+    })
     hear()
     return parsedPage(answer)
   }
@@ -185,17 +195,24 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
       try {
         found = await page(next, limit)
       } catch (error) {
+        if (!(error instanceof ApiError)) throw error
+        const smaller: number = limit === undefined ? timing.pageSize : limit >> 2
+        if (error.reason === TOO_LONG && smaller > 0) {
+          limit = smaller
+          continue
+        }
         // The server has forgotten the moment of the first page.
-        if (next === undefined || !(error instanceof ApiError) || error.code !== GONE) throw error
+        if (next === undefined || error.code !== GONE) throw error
         limit = undefined
         isFirst = true
-        found = await page(undefined, limit)
+        next = undefined
+        continue
       }
       const kept = found.items.map(trimmed).filter((item) => item !== undefined)
       yield { version: found.version, isFirst, items: kept }
       isFirst = false
       next = found.next
-    } while (next !== undefined)
+    } while (isFirst || next !== undefined)
   }
 
   const list = async (): Promise<void> => {

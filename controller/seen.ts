@@ -62,6 +62,8 @@ export interface SeenJob extends Seen {
   readonly model: string | undefined
   /** Absent where the Job runs another program than the loader. */
   readonly loads: Wanted | undefined
+  /** Where the loader puts it; absent: nobody can tell. */
+  readonly path?: string
   readonly claim: string | undefined
   readonly isSuspended: boolean
   readonly active: number
@@ -151,13 +153,17 @@ export function seenJob(object: unknown): SeenJob | undefined {
   const seen = seenObject(object)
   if (seen === undefined) return undefined
   const pod = valueAt(object, ['spec', 'template', 'spec'])
+  const told = toldIn(named(valueAt(pod, ['containers']), WORKER_CONTAINER))
+  const path = told && pathIn(told, object)
   return {
     ...seen,
     hash: nonEmpty(object, ['metadata', 'labels', HASH_LABEL]),
     model: nonEmpty(object, ['metadata', 'labels', MODEL_LABEL]),
-    loads: loads(named(valueAt(pod, ['containers']), WORKER_CONTAINER)),
+    loads: told && loads(told),
+    ...(path !== undefined && { path }),
     claim: nonEmpty(named(valueAt(pod, ['volumes']), MODELS_VOLUME), ['persistentVolumeClaim', 'claimName']),
-    isSuspended: valueAt(object, ['spec', 'suspend']) === true,
+    // One that was let go has no start until the Job controller has taken note of it.
+    isSuspended: valueAt(object, ['spec', 'suspend']) === true || condition(object, 'Suspended', 'True') !== undefined,
     active: number(object, ['status', 'active']) ?? 0,
     failed: number(object, ['status', 'failed']) ?? 0,
     completions: number(object, ['spec', 'completions']) ?? 1,
@@ -190,7 +196,8 @@ export function seenPod(object: unknown): SeenPod | undefined {
     disrupted: why(condition(object, 'DisruptionTarget', 'True')),
     waiting: waiting(containers, object),
     isRunning: isRecord(valueAt(worker, ['state', 'running'])),
-    end: podEnd(containers, worker),
+    // One that restarts beside the worker may end in whatever way when that is done.
+    end: podEnd(text(object, ['status', 'phase']) === 'Succeeded' ? [] : containers, worker),
   }
 }
 
@@ -266,8 +273,14 @@ function statusWriter(managedFields: unknown): string | undefined {
   return managers.find((manager) => manager !== FIELD_MANAGER) ?? managers[0]
 }
 
+interface Told {
+  readonly model: string
+  /** By their names, with their values as they are written. */
+  readonly flags: ReadonlyMap<string, readonly string[]>
+}
+
 /** The arguments that the function writes: the model first, then flags, each with its value. */
-function loads(container: unknown): Wanted | undefined {
+function toldIn(container: unknown): Told | undefined {
   const command = list(valueAt(container, ['command']))
   const [model, ...flags] = list(valueAt(container, ['args'])).map((each) => (typeof each === 'string' ? each : ''))
   if (command.at(-1) !== 'arksmodel-loader' || model === undefined || model.startsWith('-')) return undefined
@@ -276,14 +289,41 @@ function loads(container: unknown): Wanted | undefined {
     const [flag = '', ...joined] = (flags[index] ?? '').split('=')
     const value = joined.length > 0 ? joined.join('=') : flags[++index]
     if (value === undefined) break
-    given.set(flag, [...(given.get(flag) ?? []), unescaped(value)])
+    // Not a new list for each: there may be as many as an object has room for.
+    const values = given.get(flag)
+    if (values === undefined) given.set(flag, [value])
+    else values.push(value)
   }
+  return { model, flags: given }
+}
+
+function loads({ model, flags }: Told): Wanted {
+  const all = (flag: string): readonly string[] => (flags.get(flag) ?? []).map(unescaped)
   return frugal({
     model: unescaped(model),
-    revision: given.get('--revision')?.at(-1),
-    include: given.get('--include') ?? [],
-    exclude: given.get('--exclude') ?? [],
+    revision: all('--revision').at(-1),
+    include: all('--include'),
+    exclude: all('--exclude'),
   })
+}
+
+/** With the variables that the function takes from the pod's own metadata, which are the final ones. */
+function pathIn({ flags }: Told, job: unknown): string | undefined {
+  const variables: Readonly<Record<string, string>> = {
+    $$: '$',
+    '$(NAMESPACE)': text(job, ['metadata', 'namespace']),
+    '$(MODEL)': text(job, ['spec', 'template', 'metadata', 'annotations', MODEL_LABEL]),
+  }
+  let isKnown = true
+  const path = flags
+    .get('--to')
+    ?.at(-1)
+    ?.replaceAll(/\$\$|\$\([^()]*\)/g, (found) => {
+      const value = variables[found] ?? ''
+      isKnown &&= value !== ''
+      return value
+    })
+  return path !== undefined && isKnown && path.startsWith('/') ? shared(path) : undefined
 }
 
 /** Kubernetes expands `$(NAME)` in arguments, and `$$` to `$`. */

@@ -96,6 +96,11 @@ function workerOf(seen: Look, { mark }: Verdict): Worker | undefined {
       ...(model.wants.revision !== undefined && { revision: model.wants.revision }),
     }
   }
+  if (before?.loadedAt !== undefined && job?.end?.kind === 'Failed' && before.jobName === job.name) {
+    // It was told to load it again and broke off somewhere; also when it is gone, nobody can say that all is there.
+    const { loadedAt: _, ...rest } = before
+    return rest
+  }
   if (!isDisturbed(seen) || model.workerJob === undefined) return before
   if (before?.revokedAt !== undefined && Date.parse(before.revokedAt) >= loadedAt(seen)) return before
   return { jobName: model.workerJob, pvcUID: claim.uid, revokedAt: timestamp(Math.max(seen.now, loadedAt(seen)) + 999) }

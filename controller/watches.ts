@@ -56,10 +56,14 @@ export interface WatchOptions {
 
 const RESOURCES = {
   arksmodels: { group: 'apis/arks.ai/v1' },
-  persistentvolumeclaims: { group: 'api/v1' },
-  jobs: { group: 'apis/batch/v1', labelSelector: MODEL_LABEL },
+  persistentvolumeclaims: { group: 'api/v1', leavesOut: 'managedFields' },
+  jobs: { group: 'apis/batch/v1', labelSelector: MODEL_LABEL, leavesOut: 'managedFields' },
   // Upstream's serving pods carry the model's label, too.
-  pods: { group: 'api/v1', labelSelector: `${MODEL_LABEL},app.kubernetes.io/component=worker` },
+  pods: {
+    group: 'api/v1',
+    labelSelector: `${MODEL_LABEL},app.kubernetes.io/component=worker`,
+    leavesOut: 'managedFields',
+  },
 } as const
 
 type ResourceName = keyof typeof RESOURCES
@@ -169,5 +173,5 @@ const FORBIDDEN = 'The API server forbids to list and watch; bind the role of th
 
 const missing = (resource: ResourceName): string =>
   resource === 'arksmodels'
-    ? 'The cluster does not know ArksModels: install the CRD with `kubectl apply -f crds/arksmodel.yaml`; waiting for it'
+    ? 'The cluster does not know ArksModels: install the CRD with `kubectl apply -k kustomize/crds`; waiting for it'
     : 'The API server does not serve what is watched; waiting for it'

@@ -383,7 +383,7 @@ describe('catalogue: models on one path', (test) => {
       shared('elsewhere', { path: '/models/y' }),
     )
     all.jobs.set(aJob({ name: 'job-of-b', model: 'b', startedAt: 1 }))
-    assert.equal(all.news(), ['a', 'b', 'going', 'no-source', 'not-rendered'])
+    assert.equal(all.news(), ['a', 'b', 'going', 'not-rendered'])
     const rivals = all.related.shown('ns/a')?.rivals ?? []
     assert.equal(names(rivals), ['b'])
     assert.is(rivals[0]?.job?.startedAt, 1)

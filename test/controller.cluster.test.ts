@@ -167,7 +167,7 @@ else {
         `--metrics-bind-address=127.0.0.1:${metricsPort}`,
       ])
       const { message } = await controller.logged('no CRD', says('The cluster does not know ArksModels'))
-      assert.match(String(message), 'kubectl apply -f crds/arksmodel.yaml')
+      assert.match(String(message), 'kubectl apply -k kustomize/crds')
       assert.is((await got(healthPort, '/healthz')).status, 200)
       await eventually('all but models listed', async () => {
         const { status, text } = await got(healthPort, '/readyz')
@@ -502,8 +502,8 @@ else {
       await applied(written({ name: 'dry', namespace: 'default' }))
       const line = await dry.logged('what it would write', says('', { name: 'dry' }))
       assert.equal(
-        [line.message, line['phase'], line['reason'], line['isDryRun']],
-        ['PersistentVolumeClaim dry does not exist yet', 'Pending', 'StorageMissing', true],
+        [line.message, line['phase'], line['reason']],
+        ['Would write: PersistentVolumeClaim dry does not exist yet', 'Pending', 'StorageMissing'],
       )
       assert.is(at(now('default/dry'), 'status', 'observedGeneration'), -1)
       assert.is((await dry.stop()).code, 0)

@@ -186,6 +186,7 @@ describe('a Job that is seen', (test) => {
       completions: 1,
       startedAt: Date.parse('2026-01-05T10:00:01Z'),
       end: undefined,
+      path: '/models/models/default/qwen-7b',
     } satisfies SeenJob)
   })
 
