@@ -51,7 +51,7 @@ export const median = (values: readonly number[]): number => quantile(values, 0.
 export const spread = (values: readonly number[]): number =>
   (50 * (quantile(values, 0.75) - quantile(values, 0.25))) / median(values)
 
-function quantile(values: readonly number[], part: number): number {
+export function quantile(values: readonly number[], part: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   const place = (sorted.length - 1) * part
   const [low = Number.NaN, high = low] = sorted.slice(Math.floor(place), Math.floor(place) + 2)

@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { LOADER } from '../loader.ts'
 import { goProgram, kustomize, type Missing, type Part } from '../parts.ts'
 import { findIn, found, missingPart, path } from '../parts-cache.ts'
@@ -10,23 +10,31 @@ import { temporary } from './farewell.ts'
 import { inKustomize } from './in-kustomize.ts'
 import { FULL, loading, memory, QUICK, taken } from './loading.ts'
 import { hasGnuTime } from './measure.ts'
+import { hasProc } from './running-controller.ts'
 import { table } from './table.ts'
+import { QUICK as FEW, FULL as MANY, watching } from './watching.ts'
 import { againstGo, growth, PROGRAM, start } from './whole-processes.ts'
 
 /** `npm run bench`: whole processes side by side. It is a report: a goal that is missed is no failure. */
 async function main(words: readonly string[]): Promise<void> {
   const [part, ...more] = words.filter((word) => word !== '--quick')
-  if (!(part === undefined || part === 'fn' || part === 'loader') || more.length > 0)
-    throw new Error(`must be nothing, "fn" or "loader", and --quick to try the loader's, got "${words.join(' ')}"`)
-  for (const program of [PROGRAM, LOADER])
+  if (!(part === undefined || PARTS.includes(part)) || more.length > 0)
+    throw new Error(`must be nothing, "${PARTS.join('" or "')}", and --quick to try it, got "${words.join(' ')}"`)
+  const isMeant = (each: string): boolean => part === undefined || part === each
+  const isQuick = words.includes('--quick')
+  for (const program of [PROGRAM, LOADER, CONTROLLER])
     if (!existsSync(program)) throw new Error(`${program} must be there: \`npm run build\` makes it`)
   const folder = temporary(tmpdir())
   console.log(`Node ${process.versions.node}, ${process.platform} ${process.arch}, ${availableParallelism()} cores`)
-  if (part !== 'loader') await ofFunction(folder)
-  if (part !== 'fn') await ofLoader(folder, words.includes('--quick'))
+  if (isMeant('fn')) await ofFunction(folder)
+  if (isMeant('loader')) await ofLoader(folder, isQuick)
+  if (isMeant('controller')) await ofController(folder, isQuick)
   console.log('Medians; half of the runs lie within about ± of them. A ratio is the median over pairs of runs.')
   if (!hasGnuTime()) console.log('left out: memory and CPU time: there is no GNU time; install the package `time`')
 }
+
+const PARTS: readonly string[] = ['fn', 'loader', 'controller']
+const CONTROLLER = resolve('dist/arksmodel-controller.cjs')
 
 async function ofFunction(folder: string): Promise<void> {
   const go = await goProgram('kyaml-fn', 'bench/kyaml-fn')
@@ -66,6 +74,20 @@ async function ofLoader(folder: string, isQuick: boolean): Promise<void> {
   )
   if (isQuick) console.log('With --quick everything is too small for the goals.')
   for (const each of [web, hf, aria, curl]) leftOut(each)
+}
+
+async function ofController(folder: string, isQuick: boolean): Promise<void> {
+  const program = join(folder, 'arksmodel-controller.cjs')
+  copyFileSync(CONTROLLER, program)
+  const watched = await watching({ program, folder, sizes: isQuick ? FEW : MANY })
+  if ('kind' in watched) {
+    leftOut(watched)
+    return
+  }
+  console.log(`\n${watched.taken}\n\n${table(watched.rows)}\n`)
+  console.log("Compared with upstream's operator in Go, measured with 10,000 models, without its limit of requests.")
+  if (isQuick) console.log('With --quick there are too few models for the goals.')
+  if (!hasProc()) console.log('left out: memory and idling: there is no /proc')
 }
 
 async function onPath(name: string): Promise<Part | Missing> {
