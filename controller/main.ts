@@ -45,6 +45,7 @@ async function run(options: Options): Promise<number> {
   })
   const metrics = options.metricsBind.kind === 'off' ? noMetrics : await newMetrics()
   log.info('Starting', { version: VERSION, cluster: found.description, namespaces: options.namespaces })
+  let isStopping = false
   return new Promise((resolve, reject) => {
     const running = controller({
       options,
@@ -52,6 +53,8 @@ async function run(options: Options): Promise<number> {
       log,
       metrics,
       onDeposed(why) {
+        // Nothing is written any more, and it is on its way out.
+        if (isStopping) return
         log.error('The lease is lost; ending, for another one may write now', { why })
         resolve(1)
       },
@@ -65,6 +68,7 @@ async function run(options: Options): Promise<number> {
       onError: (error) => log.warn('A request for metrics or health failed', { error }),
     })
     const stop = async (): Promise<number> => {
+      isStopping = true
       await running.stop()
       const served = await serving
       if (served.kind === 'problem') return refused(served.message)

@@ -66,7 +66,6 @@ export interface SeenJob extends Seen {
   readonly path?: string
   readonly claim: string | undefined
   readonly isSuspended: boolean
-  readonly active: number
   readonly failed: number
   /** How many pods have to succeed. */
   readonly completions: number
@@ -164,7 +163,6 @@ export function seenJob(object: unknown): SeenJob | undefined {
     claim: nonEmpty(named(valueAt(pod, ['volumes']), MODELS_VOLUME), ['persistentVolumeClaim', 'claimName']),
     // One that was let go has no start until the Job controller has taken note of it.
     isSuspended: valueAt(object, ['spec', 'suspend']) === true || condition(object, 'Suspended', 'True') !== undefined,
-    active: number(object, ['status', 'active']) ?? 0,
     failed: number(object, ['status', 'failed']) ?? 0,
     completions: number(object, ['spec', 'completions']) ?? 1,
     startedAt: time(object, ['status', 'startTime']),

@@ -41,7 +41,6 @@ const aJob = (over: Partial<SeenJob> & { readonly name: string }): SeenJob => ({
   loads: undefined,
   claim: undefined,
   isSuspended: false,
-  active: 0,
   failed: 0,
   completions: 1,
   startedAt: undefined,

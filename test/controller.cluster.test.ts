@@ -234,8 +234,8 @@ else {
         wide ?? '',
         new RegExp(` Ready +100 +${sizeOf(FILES)} +${commit} +qwen-7b +Ready +The model is ready now$`),
       )
-      const { stdout } = await run(['describe', 'am', 'qwen-7b'])
-      assert.match(stdout, /Normal +ModelReady +[0-9ms]+ +arks\.ai\/arksmodel-controller +The model is ready now/)
+      const told = /Normal +ModelReady +[0-9ms]+ +arks\.ai\/arksmodel-controller +The model is ready now/
+      await eventually('the Event', async () => told.test((await run(['describe', 'am', 'qwen-7b'])).stdout))
     })
 
     test('writes nothing when the same is rendered and applied again', async () => {

@@ -290,6 +290,8 @@ export async function fakeApi(options: FakeApiOptions = {}): Promise<FakeApi> {
     const watching = { target, selector: asked.query['labelSelector'] ?? '', response, send: sender(response, fault) }
     watches.add(watching)
     const timer = setTimeout(() => response.end(), Number(asked.query['timeoutSeconds'] ?? 1800) * 1000)
+    // Who has gone while we took our time does not tell again.
+    timer.unref()
     response.on('close', () => {
       clearTimeout(timer)
       watches.delete(watching)

@@ -181,7 +181,6 @@ describe('a Job that is seen', (test) => {
       loads: { ...ALL, model: 'Qwen/Qwen2.5-7B-Instruct-1M' },
       claim: 'qwen-7b',
       isSuspended: false,
-      active: 1,
       failed: 0,
       completions: 1,
       startedAt: Date.parse('2026-01-05T10:00:01Z'),

@@ -385,7 +385,6 @@ const job: fc.Arbitrary<SeenJob> = fc.record({
   loads: maybe(wants),
   claim: fc.constantFrom('qwen-7b', 'qwen-7b', 'qwen-7b', 'another', undefined),
   isSuspended: rarely,
-  active: fc.nat(2),
   failed: fc.nat(3),
   completions: fc.constantFrom(1, 1, 2),
   startedAt: maybe(ms),
