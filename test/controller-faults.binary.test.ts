@@ -113,7 +113,11 @@ const unanswered = begun(() =>
   played(
     async ({ api, way, controller }) => {
       api.put(model('one'))
-      await until('it is ready', () => isReady(api, 'one'))
+      // It has heard so, too: a write that is under way is waited for until its answer is overdue.
+      await controller.logged(
+        'it is ready',
+        ({ message, name }) => name === 'one' && message === 'The model is ready now',
+      )
       way.blackHole()
       const asked = performance.now()
       assert.is((await controller.stop()).code, 0)
