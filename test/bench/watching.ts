@@ -66,7 +66,7 @@ export interface Watched {
   readonly rows: readonly Row[]
 }
 
-/** As the deployment starts it. */
+/** As docs/controller.md advises for many models. */
 const SHIPPED = '--max-semi-space-size=16 --max-old-space-size=128 --expose-gc'
 const USER = 'controller'
 const LEASE_NAMESPACE = 'arksmodel'
@@ -280,7 +280,7 @@ async function takingUp({ played, sizes, start }: Bench, known: number): Promise
   return [
     await up('all became ready while none ran', ALONE, SHIPPED),
     await up('all are Ready, plain node', ALONE, ''),
-    await up('all are Ready, as shipped', ELECTED, SHIPPED, true),
+    await up('all are Ready, with a small heap', ELECTED, SHIPPED, true),
   ]
 }
 
