@@ -2,12 +2,12 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import { asPlain } from '../fn/merge.ts'
 import { startCluster } from './cluster.ts'
 import { describe, leftOut } from './harness.ts'
 import { controlPlane } from './parts.ts'
+import { eventually } from './until.ts'
 
 const GOOD = { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } }
 
@@ -69,11 +69,6 @@ function commandLine(pid: string): string {
   } catch {
     return ''
   }
-}
-
-async function eventually(what: string, look: () => Promise<boolean> | boolean): Promise<void> {
-  for (const end = performance.now() + 20_000; performance.now() < end; await sleep(50)) if (await look()) return
-  assert.unreachable(`not within 20 s: ${what}`)
 }
 
 const logs = mkdtempSync(join(tmpdir(), 'arksmodel-audit-'))

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:https'
-import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import type { Phase, Plain } from '../crds/arksmodel.ts'
 import { REASONS, type Reason, terminationText } from '../crds/termination.ts'
@@ -15,6 +14,7 @@ import { at, nameOf, objects, ofKind, title } from './objects.ts'
 import { controlPlane } from './parts.ts'
 import { expanded } from './process.ts'
 import { scratch } from './scratch.ts'
+import { eventually } from './until.ts'
 
 /** Why a model is not ready, as a real API server, its Job controller, its binder and the loader bring it about. */
 
@@ -907,11 +907,6 @@ else {
 const REFUSALS: readonly number[] = [403, 422]
 
 const MERGE = { 'content-type': 'application/merge-patch+json' }
-
-async function eventually(what: string, look: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(20)) if (await look()) return
-  assert.unreachable(`not within 30 s: ${what}`)
-}
 
 /** The schema of a time when nobody had thought of these rules. */
 function withoutRules(value: unknown): unknown {

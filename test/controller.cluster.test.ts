@@ -1,7 +1,6 @@
 import { cpSync, readFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import { PHASES, type Plain } from '../crds/arksmodel.ts'
 import { asList, asPlain } from '../fn/merge.ts'
@@ -29,6 +28,7 @@ import { controlPlane, kustomize } from './parts.ts'
 import { freePort } from './parts-running.ts'
 import { BUILD, expanded, printed } from './process.ts'
 import { scratch } from './scratch.ts'
+import { eventually } from './until.ts'
 
 /** From `kubectl apply` to Ready and on from there: a real API server, the real loader, and a user for each program. */
 
@@ -588,11 +588,6 @@ const isComplete = (job: unknown): boolean =>
 function gated(): readonly [Promise<void>, () => void] {
   const { promise, resolve } = Promise.withResolvers<void>()
   return [promise, resolve]
-}
-
-async function eventually(what: string, look: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(20)) if (await look()) return
-  assert.unreachable(`not within 30 s: ${what}`)
 }
 
 const got = (port: number, path: string): Promise<{ readonly status: number; readonly text: string }> =>

@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import { parse } from 'yaml'
 import { definitionsText, type OpenApi } from '../crds/generate.ts'
@@ -10,6 +9,7 @@ import { type Answer, startCluster } from './cluster.ts'
 import { CASES, objectOf } from './data/models.ts'
 import { describe, leftOut } from './harness.ts'
 import { kubectls } from './parts.ts'
+import { eventually } from './until.ts'
 
 const here = (file: string): URL => new URL(file, import.meta.url)
 const read = (file: string): string => readFileSync(here(file), 'utf8')
@@ -96,14 +96,6 @@ function schemaOf({ own, below }: Field): Schema {
 }
 
 const message = ({ body }: Answer): string => String(asPlain(body)['message'] ?? '')
-
-async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 100; tries += 1) {
-    if (await holds()) return
-    await sleep(100)
-  }
-  assert.unreachable(`waited 10 s and it is not so: ${what}`)
-}
 
 const crd: Crd = parse(read('../crds/arksmodel.yaml'))
 const clients = (await kubectls()).filter((part) => part.kind === 'part')

@@ -17,7 +17,7 @@ import { wrongFiles } from './loader.ts'
 import { at, nameOf, objects, ofKind } from './objects.ts'
 import { expanded } from './process.ts'
 import { scratch } from './scratch.ts'
-import { until } from './until.ts'
+import { eventually, until } from './until.ts'
 
 /** That the test kubelet does with the Jobs that the function renders what a cluster does with them. */
 
@@ -499,11 +499,6 @@ const bare = (name: string, command: readonly string[]): object => ({
     containers: [{ name: 'worker', image: 'image', command, terminationMessagePolicy: 'FallbackToLogsOnError' }],
   },
 })
-
-async function eventually(what: string, look: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(20)) if (await look()) return
-  assert.unreachable(`not within 30 s: ${what}`)
-}
 
 /** What is served there, as soon as something is. */
 async function served(url: string): Promise<unknown> {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const LOOK_MS = 2
+const ASK_MS = 20
 const LONGEST_MS = 30_000
 
 /** Waits for what can be seen from here. */
@@ -10,4 +11,11 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
     if (performance.now() > end) throw new Error(`${what}: not within ${LONGEST_MS} ms`)
     await sleep(LOOK_MS)
   }
+}
+
+/** Waits for what has to be asked for. */
+export async function eventually(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  for (const end = performance.now() + LONGEST_MS; performance.now() < end; await sleep(ASK_MS))
+    if (await holds()) return
+  throw new Error(`not within ${LONGEST_MS} ms: ${what}`)
 }
