@@ -17,6 +17,9 @@ interface Step {
   readonly tally: (output: string, code: number) => Tally
 }
 
+/** What was left out, and the rows of the table of what was proved. */
+const SHOWN = /^left out: .*?: no [^:\n]*|scenario: .*/gm
+
 const NOTHING: Tally = { passed: 0, failed: 0, skipped: 0 }
 
 /** A tool that is right or wrong as a whole. */
@@ -81,7 +84,7 @@ function line({ passed, failed, skipped }: Tally): string {
 }
 
 /**
- * The output of a step is shown when it failed; what the real parts are and what was left out is always shown. Why a
+ * The output of a step is shown when it failed; what the real parts are is always shown. Why a
  * part is missing, and how to get it, stands with the parts.
  */
 function outcome({ name, command, args, tally }: Step): Promise<Tally> {
@@ -94,7 +97,7 @@ function outcome({ name, command, args, tally }: Step): Promise<Tally> {
     child.on('close', (code) => {
       const found = tally(output, code ?? 1)
       if (found.failed > 0 || name === 'real parts') console.log(output.trimEnd())
-      else for (const [left] of output.matchAll(/^left out: .*?: no [^:\n]*/gm)) console.log(left)
+      else for (const [shown] of output.matchAll(SHOWN)) console.log(shown)
       resolve(found)
     })
   })
