@@ -227,6 +227,7 @@ const CONTROLLERS = [
   'namespace-controller',
   'serviceaccount-controller',
   'ttl-after-finished-controller',
+  'clusterrole-aggregation-controller',
 ]
 
 const AUDIT_POLICY = `apiVersion: audit.k8s.io/v1

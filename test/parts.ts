@@ -66,6 +66,9 @@ export const yamlcheck = (): Promise<Part | Missing> => goProgram('yamlcheck', '
 /** What kstatus, Flux and Argo CD think of objects; see test/verdicts.ts. */
 export const judges = (): Promise<Part | Missing> => goProgram('verdicts', 'parts/verdicts')
 
+/** A JSON array of PromQL expressions to what each of them asks for, as Prometheus reads it. */
+export const queryReader = (): Promise<Part | Missing> => goProgram('promql', 'parts/promql')
+
 async function kubernetes(name: string): Promise<Part | Missing> {
   const assets = process.env['KUBEBUILDER_ASSETS']
   const there = assets && findIn([assets], name)
@@ -120,6 +123,7 @@ if (import.meta.main) {
     await kpt(),
     await yamlcheck(),
     await judges(),
+    await queryReader(),
     ...(hub.kind === 'missing' ? [hub] : [hub.hf, hub.python]),
     await nginx(),
     await aria2c(),
