@@ -19,10 +19,12 @@ import { describe, leftOut } from './harness.ts'
 import { type HubFile, hub, randomFile } from './hub.ts'
 import { type Blow, loadedAfter, type Pod, startKubelet, type Trouble } from './kubelet.ts'
 import { at, nameOf, objects, ofKind } from './objects.ts'
-import { controlPlane } from './parts.ts'
+import { controlPlane, judges } from './parts.ts'
 import { expanded } from './process.ts'
+import { told } from './scenario.ts'
 import { scratch } from './scratch.ts'
 import { eventually, until } from './until.ts'
+import { agreesWith, type Mark, SHIPPED, verdicts } from './verdicts.ts'
 
 /**
  * Trouble on purpose, each in a namespace that enforces restricted Pod Security: the real API server, Job controller and
@@ -66,14 +68,10 @@ function canMount(): boolean {
   return canDo
 }
 
-interface Fact {
-  readonly seconds: number
-  readonly bytes: number
-}
-
-/** The runner of all tests shows such lines. */
-function told(story: string, { seconds, bytes }: Fact): void {
-  console.log(`scenario: ${seconds.toFixed(1).padStart(5)} s ${(bytes / MB).toFixed(1).padStart(6)} MB  ${story}`)
+function meant(model: Plain): Mark {
+  if (isReadyNow(model)) return 'D'
+  const isObserved = at(model, 'status', 'observedGeneration') === at(model, 'metadata', 'generation')
+  return isObserved && conditionOf(model, 'Stalled')[0] === 'True' ? 'X' : 'R'
 }
 
 interface Scenario {
@@ -97,7 +95,7 @@ interface Changes {
   readonly instanceSpec?: string
 }
 
-const parts = await controlPlane()
+const [parts, judge] = [await controlPlane(), await judges()]
 const cluster = await startCluster({ controllerManager: true, users: [USER] })
 
 if (parts.kind === 'missing') leftOut('trouble on purpose', parts)
@@ -420,6 +418,7 @@ ${instanceSpec === undefined ? '' : `  instanceSpec: ${instanceSpec}\n`}`
       },
     },
   }
+  if (judge.kind === 'missing') leftOut('what the tools make of it', judge)
   const left: readonly Name[] = canMount() ? [] : ['full-disk']
   if (left.length > 0)
     leftOut('a full disk', { name: 'mount', why: 'a tmpfs cannot be mounted', how: 'run as root', couldBeHad: false })
@@ -477,6 +476,20 @@ ${instanceSpec === undefined ? '' : `  instanceSpec: ${instanceSpec}\n`}`
       })
       assert.ok(there.bytesSent(TINY) <= loaded.length * (TINY_SIZE + QUESTIONS))
     })
+
+    if (judge.kind === 'part')
+      test('kstatus, Flux and Argo CD read each status on the way as it is meant', () => {
+        const keys = [...names.map(key), ...Object.keys(BAD).map((name) => `many/${name}`)]
+        const all = keys.flatMap((each) => models.states(each))
+        const wrong = verdicts(judge, all, SHIPPED).flatMap((each, i) => {
+          const model = all[i] ?? {}
+          return agreesWith(meant(model), each)
+            ? []
+            : [`${JSON.stringify(at(model, 'status'))}: ${JSON.stringify(each)}`]
+        })
+        assert.ok(all.length > 60, `${all.length} statuses`)
+        assert.equal(wrong, [])
+      })
 
     test('ends what it has started', async () => {
       await controller.stop()
