@@ -1,10 +1,10 @@
 import type { Phase } from '../crds/arksmodel.ts'
-import { HOPELESS_EXIT_CODES } from '../crds/termination.ts'
+import { HOPELESS_EXIT_CODES, REASONS } from '../crds/termination.ts'
 import { disruption, endOf, jobCause, lastFailed, NODE_LOST, podCause } from './cause.ts'
 import { clean, cleanNames, cleanWord } from './clean.ts'
 import type { Part } from './conditions.ts'
 import { type Look, latched, type Subject } from './observed.ts'
-import type { SeenPod, Waiting, Wanted, Why } from './seen.ts'
+import type { JobEnd, SeenJob, SeenPod, Waiting, Wanted, Why } from './seen.ts'
 
 export interface Verdict {
   readonly phase: Phase
@@ -58,6 +58,7 @@ export const obstacles: readonly Obstacle[] = [
   pathShared,
   jobLoadsAnother,
   overwritten,
+  outdated,
   claimReplaced,
   jobFailed,
   modelLoaded,
@@ -183,6 +184,44 @@ function overwritten(seen: Look): Verdict | undefined {
   if (!isRevoked) return undefined
   const message = `Another model was loaded into ${model.path} after this one; ${again(job.name)}`
   return storing(seen, { reason: 'Overwritten', message }, STALLED)
+}
+
+/** Back at an earlier render whose Job is still there: what a later Job of this model has put into the path since counts. */
+function outdated(seen: Look): Verdict | undefined {
+  const { job, stale, model } = seen
+  if (job?.end?.kind !== 'Complete' || !model.hasSource) return undefined
+  const later = stale.find((other) => wroteAfter(other, job, job.end?.at ?? 0))?.name ?? loadedLater(seen, job.end.at)
+  if (later === undefined) return undefined
+  const message = `Job ${clean(later, LONGEST_NAME)} was at work in ${clean(model.path)} after this one; ${again(job.name)}`
+  return storing(seen, { reason: 'Overwritten', message }, STALLED)
+}
+
+/** Something else than the Job has loaded, into the same place. */
+function wroteAfter(other: SeenJob, job: SeenJob, at: number): boolean {
+  const { end, startedAt } = other
+  if (startedAt === undefined || other.claim !== job.claim) return false
+  // Where nobody can tell it may be here.
+  if (other.path !== undefined && job.path !== undefined && !isSamePath(other.path, job.path)) return false
+  if (other.loads && job.loads && isSame(other.loads, job.loads, { isCut: false, hasPatterns: true })) return false
+  return end === undefined || (end.at > at && !hasRefused(end))
+}
+
+/** The loader looked at what is wanted, and ended before it wrote anything. */
+const hasRefused = ({ kind, message }: JobEnd): boolean =>
+  kind === 'Failed' && REFUSALS.includes(Number(/ exit code (\d+) matching FailJob rule/.exec(message)?.[1]))
+
+const REFUSALS = HOPELESS_EXIT_CODES.filter((code) => code !== REASONS.InsufficientStorage.exitCode)
+
+/** The name of a Job that is gone, as it was written down when the model was ready by it. */
+function loadedLater({ claim, job, model, previous }: Look, at: number): string | undefined {
+  const { worker } = previous
+  const isLater =
+    worker?.loadedAt !== undefined &&
+    worker.jobName !== job?.name &&
+    worker.pvcUID === claim?.uid &&
+    isSamePath(previous.model?.path ?? '', model.path) &&
+    Date.parse(worker.loadedAt) > at
+  return isLater ? worker.jobName : undefined
 }
 
 function claimReplaced(seen: Look): Verdict | undefined {

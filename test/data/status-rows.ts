@@ -186,6 +186,9 @@ status:
   conditions:
   - {type: SuccessCriteriaMet, status: "True", reason: CompletionsReached, lastTransitionTime: "2026-01-05T10:20:00Z"}`
 
+const failedJobAt = (at: string, reason: string, message: string): string =>
+  failedJob(reason, message).replaceAll('T10:00:20Z', `T${at}Z`)
+
 const failedJob = (reason: string, message: string, types: readonly string[] = ['FailureTarget', 'Failed']): string => `
 status:
   active: 0
@@ -387,6 +390,50 @@ metadata:
   uid: 10b00000-0000-4000-8000-000000000003
   labels: {arks.ai/worker-hash: "0123456789"}
 `
+const ANOTHER_REVISION = `
+spec:
+  template:
+    spec:
+      containers:
+      - name: worker
+        command: [arksmodel-loader]
+        args: [Qwen/Qwen2.5-7B-Instruct-1M, --revision, v2, --to, /models/models/$(NAMESPACE)/$(MODEL)]
+`
+const LATER: Readonly<Record<string, readonly string[]>> = {
+  'one that loaded another revision': [OLDER, AGAIN_COMPLETE, ANOTHER_REVISION],
+  'one that still loads another revision': [OLDER, ANOTHER_REVISION],
+  'one of which nobody can tell what it does': [
+    OLDER,
+    AGAIN_COMPLETE,
+    ANOTHER_REVISION.replace('arksmodel-loader', 'other'),
+  ],
+  'one that broke off': [
+    OLDER,
+    failedJobAt('10:50:00', 'BackoffLimitExceeded', 'Job has reached the specified backoff limit'),
+    ANOTHER_REVISION,
+  ],
+}
+const NOT_LATER: Readonly<Record<string, readonly string[]>> = {
+  'one that loaded the same': [OLDER, AGAIN_COMPLETE],
+  'one that was refused before it wrote': [
+    OLDER,
+    failedJobAt(
+      '10:50:00',
+      'PodFailurePolicy',
+      `Container worker for pod default/${OLDER_JOB}-x7k2p failed with exit code 13 matching FailJob rule at index 0`,
+    ),
+    ANOTHER_REVISION,
+  ],
+  'one that never began': [OLDER, 'status: {startTime: null}', ANOTHER_REVISION],
+  'one into another path': [OLDER, AGAIN_COMPLETE, ANOTHER_REVISION.replace('/models/models', '/models/others')],
+}
+const OUTDATED: Want = {
+  ...loadingAs(
+    'Overwritten',
+    `Job ${OLDER_JOB} was at work in /models/models/default/qwen-7b after this one; delete Job ${JOB} to load it again`,
+  ),
+  mark: 'X',
+}
 const OLDER_ONLY = loadingAs(
   'WaitingForWorker',
   `Wait for Job ${JOB} to be applied; of an older render: ${OLDER_JOB}`,
@@ -446,6 +493,13 @@ status:
   phase: ModelLoading
   observedGeneration: 3
   worker: {jobName: ${JOB}, pvcUID: ${CLAIM_UID}, revokedAt: "2026-01-05T${at}Z"}`
+
+const loadedBy = (job: string, at: string): string => `
+status:
+  phase: Ready
+  observedGeneration: 3
+  model: {path: /models/models/default/qwen-7b}
+  worker: {jobName: ${job}, pvcUID: ${CLAIM_UID}, loadedAt: "2026-01-05T${at}Z"}`
 
 const retrying = (message: string, attempt = 2): Want =>
   loadingAs('ModelLoadRetrying', `The model is loading now (attempt ${attempt}); previous attempt failed: ${message}`)
@@ -1439,6 +1493,43 @@ const ROWS_OF_OTHERS: Rows = {
     model: revoked('10:25:00'),
     job: [JOB_MADE_AGAIN, AGAIN_COMPLETE],
     now: '10:51:00',
+    want: READY,
+  },
+  ...each('back at an earlier render, after', LATER, (stale) => ({
+    why: 'its Job is there still and does not run again; what the later one put into the path stays',
+    job: COMPLETE,
+    stale: [stale],
+    now: '10:55:00',
+    want: OUTDATED,
+  })),
+  ...each('back at an earlier render, after', NOT_LATER, (stale) => ({
+    why: 'what the path holds is what this Job loaded',
+    job: COMPLETE,
+    stale: [stale],
+    now: '10:55:00',
+    want: READY,
+  })),
+  'back at an earlier render, the later Job gone': {
+    why: 'it was written down that the model was ready by it',
+    model: loadedBy(OLDER_JOB, '10:50:00'),
+    job: COMPLETE,
+    now: '10:55:00',
+    want: OUTDATED,
+  },
+  'back at an earlier render, its Job run again': {
+    why: 'the later end counts',
+    model: loadedBy(OLDER_JOB, '10:30:00'),
+    job: [COMPLETE, AGAIN_COMPLETE],
+    stale: [[OLDER, COMPLETE, ANOTHER_REVISION]],
+    now: '10:55:00',
+    want: READY,
+  },
+  'a later render, ready': {
+    why: 'the Job of this one ended last',
+    model: loadedBy(OLDER_JOB, '10:10:00'),
+    job: COMPLETE,
+    stale: [[OLDER, COMPLETE.replaceAll('T10:20:00Z', 'T10:10:00Z'), ANOTHER_REVISION]],
+    now: '10:30:00',
     want: READY,
   },
   'overwritten, Job gone': {
