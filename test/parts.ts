@@ -2,6 +2,7 @@ import { readFileSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { findIn, found, type Missing, number, once, type Part, path } from './parts-cache.ts'
 import { aria2c, nginx } from './parts-debian.ts'
+import { kustomizeController } from './parts-flux.ts'
 import { fusermount3, rclone, s3fs, versitygw } from './parts-fuse.ts'
 import { goInstall, goProgram } from './parts-go.ts'
 import { huggingfaceHub } from './parts-python.ts'
@@ -131,6 +132,7 @@ if (import.meta.main) {
     await rclone(),
     await fusermount3(),
     await s3fs(),
+    await kustomizeController(),
   ]
   for (const part of all) {
     const name = part.name.padEnd(24)
