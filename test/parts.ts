@@ -5,6 +5,7 @@ import { aria2c, nginx } from './parts-debian.ts'
 import { kustomizeController } from './parts-flux.ts'
 import { fusermount3, rclone, s3fs, versitygw } from './parts-fuse.ts'
 import { goInstall, goProgram } from './parts-go.ts'
+import { podman } from './parts-oci.ts'
 import { huggingfaceHub } from './parts-python.ts'
 
 /** The real programs around Kubernetes that tests use. Run by itself it prints these and all others. */
@@ -133,6 +134,7 @@ if (import.meta.main) {
     await fusermount3(),
     await s3fs(),
     await kustomizeController(),
+    await podman(),
   ]
   for (const part of all) {
     const name = part.name.padEnd(24)
