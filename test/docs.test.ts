@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
 import { HELP as CONTROLLER_HELP } from '../controller/arguments.ts'
 import { REASONS } from '../crds/termination.ts'
@@ -55,22 +55,5 @@ describe('documentation', (test) => {
   test('has the version of the package', () => {
     const manifest: unknown = JSON.parse(read('package.json'))
     assert.match(JSON.stringify(manifest), `"version":"${VERSION}"`)
-  })
-
-  test('has the terms of what is built into the programs', () => {
-    const titles = [...read('dist/LICENSES.txt').matchAll(/^(\S+)\n=+$/gm)].map(([, name]) => name)
-    const used =
-      '@kubernetes/client-node @noble/hashes @opentelemetry/api @pinojs/redact agent-base ansi-regex atomic-sleep bintrees cli-progress debug emoji-regex fastest-levenshtein hpagent ip-address is-fullwidth-code-point jose js-yaml jsonpath-plus ms oauth4webapi on-exit-leak-free openid-client pino pino-std-serializers prom-client quick-format-unescaped rfc4648 safe-stable-stringify smart-buffer socks socks-proxy-agent sonic-boom string-width strip-ansi tdigest thread-stream undici yaml'
-    assert.is(titles.join(' '), used)
-  })
-
-  test('links to files that exist', () => {
-    const docs = readdirSync('docs').map((name) => `docs/${name}`)
-    for (const file of ['README.md', 'CONTRIBUTING.md', 'kustomize/README.md', ...docs]) {
-      const folder = file.includes('/') ? `${file.slice(0, file.lastIndexOf('/'))}/` : ''
-      for (const [, target = ''] of read(file).matchAll(/\]\(([^)#:]+)\)/g)) {
-        assert.ok(existsSync(folder + target), `${file}: ${target}`)
-      }
-    }
   })
 })
