@@ -1,5 +1,6 @@
 import { modelLabel } from '../crds/names.ts'
 import { indexOf } from './index-of.ts'
+import { keyOf } from './key-of.ts'
 import type { Observed, Rival } from './observed.ts'
 import type { Change } from './reflector.ts'
 import type { SeenClaim, SeenJob, SeenModel, SeenPod } from './seen.ts'
@@ -177,9 +178,6 @@ const ownerOf = (namespace: string, uid: string): string => [namespace, uid].joi
 
 /** All of them are in each other's way: more than these need not be looked at, or one tenant could stop us with them. */
 const MOST_ON_PATH = 50
-
-export const keyOf = ({ namespace, name }: { readonly namespace: string; readonly name: string }): string =>
-  [namespace, name].join('/')
 
 const present = <T>(cache: Cache<T>, keys: readonly string[]): readonly T[] =>
   keys.flatMap((key) => cache.get(key) ?? [])

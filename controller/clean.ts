@@ -25,6 +25,9 @@ export function cleanEnd(text: string, longest: number): string {
 export const cleanWord = (reason: string, otherwise: string): string =>
   /^[A-Za-z][A-Za-z0-9]{0,62}$/.test(reason) ? reason : otherwise
 
+/** Of any object in Kubernetes. */
+export const LONGEST_NAME = 253
+
 const MOST_NAMED = 3
 
 /** `a, b, c and 7 more`, in order. */
@@ -33,6 +36,3 @@ export function cleanNames(names: readonly string[]): string {
   const shown = sorted.slice(0, MOST_NAMED).join(', ')
   return sorted.length <= MOST_NAMED ? shown : `${shown} and ${sorted.length - MOST_NAMED} more`
 }
-
-/** Of any object in Kubernetes. */
-const LONGEST_NAME = 253

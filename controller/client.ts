@@ -1,5 +1,6 @@
 import http, { type Agent, type IncomingMessage } from 'node:http'
 import https from 'node:https'
+import { json } from '../crds/json.ts'
 import { valueAt } from '../crds/place.ts'
 import { VERSION } from '../crds/version.ts'
 import type { Access, Credentials } from './access.ts'
@@ -95,7 +96,16 @@ export interface ClientOptions {
   readonly onAnswer?: (answered: Answered) => void
 }
 
-const METHODS = { get: 'GET', list: 'GET', watch: 'GET', create: 'POST', update: 'PUT', patch: 'PATCH' } as const
+/** What goes over the wire for each verb. */
+export const METHODS = {
+  get: 'GET',
+  list: 'GET',
+  watch: 'GET',
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+} as const
+
 const TIMEOUT_MS = 30_000
 /** The server sends a bookmark each minute. */
 const SILENCE_MS = 75_000
@@ -423,7 +433,7 @@ async function refusal(message: IncomingMessage, { what }: Ask): Promise<ApiErro
 
 /** As the Status says, or what a proxy says instead of one. */
 function stated(body: string, code: number): Pick<Refusal, 'reason' | 'said'> {
-  const status = statusOf(body)
+  const status = json(body)
   const [reason, said] = [valueAt(status, ['reason']), valueAt(status, ['message'])]
   return {
     reason: typeof reason === 'string' && reason !== '' ? reason : (http.STATUS_CODES[code] ?? ''),
@@ -431,16 +441,8 @@ function stated(body: string, code: number): Pick<Refusal, 'reason' | 'said'> {
   }
 }
 
-function statusOf(body: string): unknown {
-  try {
-    return JSON.parse(body)
-  } catch {
-    return undefined
-  }
-}
-
 function later(header: string | undefined, body: string): Pick<Refusal, 'retryAfterMs'> {
-  const stated = Number(valueAt(statusOf(body), ['details', 'retryAfterSeconds']) ?? 0) * 1000
+  const stated = Number(valueAt(json(body), ['details', 'retryAfterSeconds']) ?? 0) * 1000
   const asked =
     header === undefined ? 0 : /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
   const ms = Math.min(Math.max(stated || 0, asked || 0), LONGEST_RETRY_AFTER_MS)

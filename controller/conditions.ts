@@ -1,4 +1,5 @@
 import type { ConditionType } from '../crds/arksmodel.ts'
+import { timestamp } from './times.ts'
 
 export type Truth = 'True' | 'False' | 'Unknown'
 
@@ -35,6 +36,3 @@ export function conditions(
     }
   })
 }
-
-/** As Kubernetes writes times: whole seconds. */
-export const timestamp = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`

@@ -1,4 +1,5 @@
 import { isRecord } from '../crds/place.ts'
+import { microTime } from './times.ts'
 
 /** Who takes part in the election of the one that writes. */
 export interface Elector {
@@ -71,9 +72,6 @@ export function timingProblem({ leaseMs, renewDeadlineMs, retryMs }: Timing): st
   }
   return leaseMs % 1000 === 0 ? undefined : `the lease must last whole seconds, got ${leaseMs} ms`
 }
-
-/** As the API server writes it: with exactly six digits, or it refuses the object. */
-export const microTime = (ms: number): string => new Date(ms).toISOString().replace('Z', '000Z')
 
 /**
  * The algorithm of client-go. How long a lease is valid is measured from when it was seen to change, by our own clock:

@@ -1,6 +1,7 @@
-import { clean } from './clean.ts'
+import { clean, LONGEST_NAME } from './clean.ts'
 import { chain, type Log } from './log.ts'
 import type { After } from './queue.ts'
+import { microTime } from './times.ts'
 
 /** What an Event is about, as it was when it happened. */
 export interface Regarding {
@@ -287,8 +288,6 @@ const newEntry = (key: string, { regarding, happening, suffix, now }: Beginning)
   isOver: false,
 })
 
-const LONGEST_NAME = 253
-
 /** No part between dots may end in a hyphen. */
 const eventName = (name: string, suffix: string): string =>
   `${name.slice(0, LONGEST_NAME - 1 - suffix.length).replace(/[-.]+$/, '')}.${suffix}`
@@ -328,8 +327,5 @@ const event = (entry: Entry, instance: string): unknown => ({
 const LONGEST_INSTANCE = 128
 
 const series = ({ count, lastAt }: Entry): unknown => ({ count, lastObservedTime: microTime(lastAt) })
-
-/** The API server refuses a MicroTime without exactly six digits. */
-const microTime = (at: number): string => new Date(at).toISOString().replace('Z', '000Z')
 
 const isNotFound = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 404

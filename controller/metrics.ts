@@ -1,5 +1,5 @@
 import { PHASES, type Phase } from '../crds/arksmodel.ts'
-import type { Answered } from './client.ts'
+import { type Answered, METHODS } from './client.ts'
 import type { Result } from './queue.ts'
 
 export interface QueueState {
@@ -47,16 +47,6 @@ export interface Metrics {
   /** `look` runs before each answer, for what is true only at the moment it is asked for. */
   beforeText(look: () => void): void
   text(): Promise<{ readonly type: string; readonly body: string }>
-}
-
-/** client-go labels requests with what goes over the wire. */
-const METHODS: Readonly<Record<Requested['verb'], string>> = {
-  get: 'GET',
-  list: 'GET',
-  watch: 'GET',
-  create: 'POST',
-  update: 'PUT',
-  patch: 'PATCH',
 }
 
 const CONTROLLER = 'arksmodel'
@@ -240,6 +230,7 @@ export async function metrics(): Promise<Metrics> {
       longest.set(named, known(state.longestSeconds))
     },
     requested({ verb, code, host }) {
+      // As client-go labels them.
       requests.inc({ code, method: METHODS[verb], host })
     },
     leading: (name, isLeading) => master.set({ name }, isLeading ? 1 : 0),

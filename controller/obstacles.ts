@@ -1,10 +1,10 @@
 import type { Phase } from '../crds/arksmodel.ts'
 import { HOPELESS_EXIT_CODES, REASONS } from '../crds/termination.ts'
 import { disruption, endOf, jobCause, lastFailed, NODE_LOST, podCause } from './cause.ts'
-import { clean, cleanNames, cleanWord } from './clean.ts'
+import { clean, cleanNames, cleanWord, LONGEST_NAME } from './clean.ts'
 import type { Part } from './conditions.ts'
 import { type Look, latched, type Subject } from './observed.ts'
-import type { JobEnd, SeenJob, SeenPod, Waiting, Wanted, Why } from './seen.ts'
+import type { SeenJob, SeenModel, SeenPod, Waiting, Wanted, Why } from './seen.ts'
 
 export interface Verdict {
   readonly phase: Phase
@@ -34,6 +34,8 @@ const MINUTE = 60 * SECOND
 const MISSING_MS = 5 * MINUTE
 /** What storage, scheduler and registry may take. */
 const STARTING_MS = 10 * MINUTE
+/** Whoever is refused the model is told so within this time, before anything is written. */
+const LOOKING_MS = 30 * SECOND
 /** What only a hand can mend, if it was not applied a moment later. */
 const CONFIG_MS = MINUTE
 /** How far the watches may be apart. */
@@ -57,8 +59,8 @@ export const obstacles: readonly Obstacle[] = [
   onVolumeAlready,
   pathShared,
   jobLoadsAnother,
-  overwritten,
   outdated,
+  overwritten,
   claimReplaced,
   jobFailed,
   modelLoaded,
@@ -121,7 +123,9 @@ function claimMissing(seen: Look): Verdict | undefined {
       ? NOT_RENDERED
       : WAITING_FOR_STORAGE
   const phase = job === undefined ? 'Pending' : 'StorageCreating'
-  return { phase, storage: no(why), loaded: no(loaded), ready: why, mark: waiting(MISSING_MS) }
+  // Without both, what is missing is the render.
+  const ready = loaded === NOT_RENDERED ? NOT_RENDERED : why
+  return { phase, storage: no(why), loaded: no(loaded), ready, mark: waiting(MISSING_MS) }
 }
 
 /** A model without a source may name what another model loads: it is as ready as that one. */
@@ -160,64 +164,86 @@ function jobLoadsAnother(seen: Look): Verdict | undefined {
   if (job?.claim !== undefined && job.claim !== model.claim) {
     return storing(seen, notRendered(message(`into storage ${job.claim}`, `into ${model.claim}`)), waiting(MISSING_MS))
   }
-  const told = job === undefined ? (latched(seen) ? previous.worker : undefined) : job.loads
+  const told = job === undefined ? (counts(seen) ? previous.worker : undefined) : job.loads
   const loads = told?.model && { ...NO_PATTERNS, ...told, model: told.model, revision: told.revision }
   const isCut = !model.status.includes('"observedGeneration":')
   if (loads && !isSame(wants, loads, { isCut, hasPatterns: job !== undefined })) {
     return storing(seen, notRendered(message(named(loads), named(wants))), waiting(MISSING_MS))
   }
-  const path = job === undefined ? (latched(seen) ? previous.model?.path : undefined) : job.path
+  const path = job === undefined ? (counts(seen) ? previous.model?.path : undefined) : job.path
   if (path === undefined || isSamePath(path, model.path)) return undefined
   return storing(seen, notRendered(message(`into ${path}`, `into ${model.path}`)), waiting(MISSING_MS))
 }
 
-/** Another model's Job has been at work in the path since. */
+/** Another Job has been at work in the path since, of this model or of another one, which may be gone. */
 function overwritten(seen: Look): Verdict | undefined {
   const { claim, job, model, previous } = seen
   const { worker } = previous
-  const isRevoked =
-    worker?.revokedAt !== undefined &&
-    worker.jobName === job?.name &&
-    worker.pvcUID === claim?.uid &&
-    job.end?.kind === 'Complete' &&
-    job.end.at <= Date.parse(worker.revokedAt)
-  if (!isRevoked) return undefined
-  const message = `Another model was loaded into ${model.path} after this one; ${again(job.name)}`
+  if (worker?.revokedAt === undefined || worker.pvcUID !== claim?.uid || job?.end?.kind !== 'Complete') return undefined
+  const { at } = job.end
+  // The other one may have begun in the same second.
+  const isWhatWasLoaded = worker.jobName === job.name && Date.parse(worker.loadedAt ?? '') === at
+  if (at > Date.parse(worker.revokedAt) && !isWhatWasLoaded) return undefined
+  const message = `Something else was loaded into ${model.path} after this one; ${again(job.name)}`
   return storing(seen, { reason: 'Overwritten', message }, STALLED)
 }
 
 /** Back at an earlier render whose Job is still there: what a later Job of this model has put into the path since counts. */
 function outdated(seen: Look): Verdict | undefined {
-  const { job, stale, model } = seen
+  const { job, model } = seen
   if (job?.end?.kind !== 'Complete' || !model.hasSource) return undefined
-  const later = stale.find((other) => wroteAfter(other, job, job.end?.at ?? 0))?.name ?? loadedLater(seen, job.end.at)
-  if (later === undefined) return undefined
-  const message = `Job ${clean(later, LONGEST_NAME)} was at work in ${clean(model.path)} after this one; ${again(job.name)}`
+  const later = laterJob(seen)
+  if (later !== undefined && later.end === undefined) {
+    const message = `Job ${later.name} of another render is at work in ${clean(model.path)}; delete it`
+    return storing(seen, { reason: 'Overwritten', message }, waiting(CONFIG_MS))
+  }
+  const name = later?.name ?? loadedLater(seen, job.end.at)
+  if (name === undefined) return undefined
+  const message = `Job ${clean(name, LONGEST_NAME)} was at work in ${clean(model.path)} after this one; ${again(job.name)}`
   return storing(seen, { reason: 'Overwritten', message }, STALLED)
 }
 
-/** Something else than the Job has loaded, into the same place. */
-function wroteAfter(other: SeenJob, job: SeenJob, at: number): boolean {
-  const { end, startedAt } = other
-  if (startedAt === undefined || other.claim !== job.claim) return false
-  // Where nobody can tell it may be here.
-  if (other.path !== undefined && job.path !== undefined && !isSamePath(other.path, job.path)) return false
-  if (other.loads && job.loads && isSame(other.loads, job.loads, { isCut: false, hasPatterns: true })) return false
-  return end === undefined || (end.at > at && !hasRefused(end))
+/** A Job of another render that may have changed what the one that counts has loaded. */
+export function laterJob(seen: Look): SeenJob | undefined {
+  const at = sinceWhen(seen)
+  return at === undefined ? undefined : seen.stale.find((other) => wroteAfter(other, seen.model, at))
 }
 
-/** The loader looked at what is wanted, and ended before it wrote anything. */
-const hasRefused = ({ kind, message }: JobEnd): boolean =>
-  kind === 'Failed' && REFUSALS.includes(Number(/ exit code (\d+) matching FailJob rule/.exec(message)?.[1]))
+/** Whether what was written down of a load holds, also where its Job is gone. */
+const counts = (seen: Look): boolean => latched(seen) && laterJob(seen) === undefined
+
+/** When what the model is ready by was loaded. */
+function sinceWhen(seen: Look): number | undefined {
+  const { job, previous } = seen
+  if (job?.end?.kind === 'Complete') return job.end.at
+  return latched(seen) ? Date.parse(previous.worker?.loadedAt ?? '') : undefined
+}
+
+function wroteAfter(other: SeenJob, { claim, path, wants }: SeenModel, at: number): boolean {
+  const { end, startedAt } = other
+  if (startedAt === undefined || other.claim !== claim) return false
+  // Where nobody can tell it may be here.
+  if (other.path !== undefined && !isSamePath(other.path, path)) return false
+  if (other.loads && isSame(wants, other.loads, { isCut: false, hasPatterns: true })) return false
+  return end === undefined || (end.at > at && !hasRefused(other))
+}
+
+/** It ended so early that it has only looked at what is wanted. */
+export function hasRefused({ end, startedAt = 0, failed, completions }: SeenJob): boolean {
+  if (end?.kind !== 'Failed' || failed > 1 || completions > 1 || end.at - startedAt > LOOKING_MS) return false
+  return REFUSALS.includes(Number(/ exit code (\d+) matching FailJob rule/.exec(end.message)?.[1]))
+}
 
 const REFUSALS = HOPELESS_EXIT_CODES.filter((code) => code !== REASONS.InsufficientStorage.exitCode)
 
 /** The name of a Job that is gone, as it was written down when the model was ready by it. */
-function loadedLater({ claim, job, model, previous }: Look, at: number): string | undefined {
+function loadedLater({ claim, job, stale, model, previous }: Look, at: number): string | undefined {
   const { worker } = previous
   const isLater =
     worker?.loadedAt !== undefined &&
     worker.jobName !== job?.name &&
+    // One that is there has been asked.
+    !stale.some(({ name }) => name === worker.jobName) &&
     worker.pvcUID === claim?.uid &&
     isSamePath(previous.model?.path ?? '', model.path) &&
     Date.parse(worker.loadedAt) > at
@@ -275,7 +301,7 @@ const FAILED_TO_LOAD = 'Failed to load the model: '
 function modelLoaded(seen: Look): Verdict | undefined {
   const { claim, job, model } = seen
   if (claim?.phase !== 'Bound' || !model.hasSource) return undefined
-  if (job?.end?.kind !== 'Complete' && !latched(seen)) return undefined
+  if (job?.end?.kind !== 'Complete' && !counts(seen)) return undefined
   const loaded = { status: 'True', reason: 'ModelLoadSucceeded', message: 'Load the model successfully' } as const
   return { phase: 'Ready', storage: created(claim.name), loaded, ready: READY, mark: { kind: 'ready' } }
 }
@@ -566,8 +592,6 @@ function jobSubject(seen: Look): NonNullable<Verdict['unexplained']> {
   return { subject: { kind: 'Job', namespace, uid }, from: begun(seen) + UNEXPLAINED_MS }
 }
 
-/** Of any object in Kubernetes. */
-const LONGEST_NAME = 253
 const LONGEST_SPEC = 200
 
 const again = (job: string): string => `delete Job ${job} to load it again`

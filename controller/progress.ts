@@ -1,3 +1,4 @@
+import { json } from '../crds/json.ts'
 import { isRecord } from '../crds/place.ts'
 import { parseTermination } from '../crds/termination.ts'
 import type { SeenPod } from './seen.ts'
@@ -146,11 +147,3 @@ const speedIn = (value: unknown): number => {
 
 /** Anything else would make a status that the API server refuses. */
 const isAmount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}

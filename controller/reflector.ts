@@ -1,5 +1,6 @@
 import { valueAt } from '../crds/place.ts'
 import { ApiError, type Client, type Lines, TOO_LONG } from './client.ts'
+import { keyOf } from './key-of.ts'
 
 /** A collection of the API server, kept up to date here by list and watch. */
 export interface Reflector<T extends Item> {
@@ -442,9 +443,6 @@ const SETTLE_LOOKS = 50
 const UNREADABLE = 'Unreadable'
 /** Here, and by the client. */
 const UNREADABLES = [UNREADABLE, 'LineTooLong']
-
-/** Joined, and not a template: V8 would keep its parts beside it. There are as many as objects. */
-const keyOf = ({ namespace, name }: Pick<Item, 'namespace' | 'name'>): string => [namespace, name].join('/')
 
 /** Of two decimal numbers of any length: negative, zero or positive. */
 function order(one: string, other: string): number {

@@ -1,9 +1,10 @@
 import type { ConditionType } from '../crds/arksmodel.ts'
 import { parseTermination } from '../crds/termination.ts'
-import { conditions, type Part, timestamp } from './conditions.ts'
+import { conditions, type Part } from './conditions.ts'
 import { isDisturbed, type Look, loadedAt, type Observed, type Since, type Subject } from './observed.ts'
-import { obstacles, type Verdict } from './obstacles.ts'
+import { hasRefused, laterJob, obstacles, type Verdict } from './obstacles.ts'
 import { type LoadedModel, type Progress, parseStatus, type Status, type Worker } from './stored.ts'
+import { timestamp } from './times.ts'
 
 export interface Judgement {
   readonly status: Status
@@ -101,10 +102,41 @@ function workerOf(seen: Look, { mark }: Verdict): Worker | undefined {
     const { loadedAt: _, ...rest } = before
     return rest
   }
+  const at = whenOverwritten(seen)
+  if (at !== undefined && model.workerJob !== undefined && before?.revokedAt === undefined)
+    return {
+      ...(before?.pvcUID === claim.uid ? before : { jobName: model.workerJob, pvcUID: claim.uid }),
+      revokedAt: timestamp(at),
+    }
+  if (job !== undefined && hasRefused(job) && before?.revokedAt === timestamp(justBefore(job.startedAt))) {
+    const { revokedAt: _, ...rest } = before
+    return rest
+  }
   if (!isDisturbed(seen) || model.workerJob === undefined) return before
   if (before?.revokedAt !== undefined && Date.parse(before.revokedAt) >= loadedAt(seen)) return before
   return { jobName: model.workerJob, pvcUID: claim.uid, revokedAt: timestamp(Math.max(seen.now, loadedAt(seen)) + 999) }
 }
+
+/** When another Job of this model may have begun to change what was loaded; undefined: none has. */
+function whenOverwritten(seen: Look): number | undefined {
+  const { job, previous } = seen
+  const { worker } = previous
+  const later = laterJob(seen)
+  // That another one is what was loaded last stands there already.
+  const isTold = worker?.jobName !== seen.model.workerJob && Date.parse(worker?.loadedAt ?? '') > loadedAt(seen)
+  if (later !== undefined) return isTold ? undefined : Math.max(justBefore(later.startedAt), loadedAt(seen))
+  const isAtWork =
+    worker?.loadedAt !== undefined &&
+    worker.pvcUID === seen.claim?.uid &&
+    job?.startedAt !== undefined &&
+    job.name !== worker.jobName &&
+    job.end?.kind !== 'Complete' &&
+    !hasRefused(job)
+  return isAtWork ? justBefore(job.startedAt) : undefined
+}
+
+/** By the clock that tells when Jobs end: one that has begun in the same second may also have ended in it. */
+const justBefore = (startedAt = 0): number => startedAt - 1000
 
 function modelOf({ model, claim, job, pods, previous }: Look, { mark }: Verdict): LoadedModel | undefined {
   const { path } = model

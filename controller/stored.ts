@@ -1,6 +1,7 @@
 import { CONDITION_TYPES, PHASES, type Phase } from '../crds/arksmodel.ts'
 import { isRecord, valueAt } from '../crds/place.ts'
-import { type Condition, timestamp } from './conditions.ts'
+import type { Condition } from './conditions.ts'
+import { timestamp } from './times.ts'
 
 export interface Status {
   readonly phase: Phase
@@ -21,7 +22,7 @@ export interface Worker {
   /** What the Job was told to load. */
   readonly model?: string
   readonly revision?: string
-  /** Another model was loaded into the same path: nothing that ended before counts any more. */
+  /** Something else was loaded into the same path: nothing that ended until then counts any more. */
   readonly revokedAt?: string
 }
 

@@ -56,7 +56,7 @@ ${Object.keys(VALIDATORS)
 `
 
 /** All schemas in one, each object under its own name in `$defs`: equal ones once. */
-export function schemas(): { readonly $id: string; readonly $defs: Stricts } {
+function schemas(): { readonly $id: string; readonly $defs: Stricts } {
   const crd: Crd = parse(read('arksmodel.yaml'))
   const root = crd.spec.versions[0].schema.openAPIV3Schema
   const config = (file: string): Strict => {

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parse, stringify } from 'yaml'
 import { isRecord } from './place.ts'
-import { mapped, type Schema, type Schemas } from './schema.ts'
+import { definitionIn, mapped, type Schema, type Schemas } from './schema.ts'
 
 export interface OpenApi {
   readonly components: { readonly schemas: Schemas }
@@ -19,7 +19,7 @@ export function definitionsText(source: string, document: OpenApi): string {
   const needed = new Map<string, Schema>()
   const visit = (name: string): void => {
     if (needed.has(name) || SPECIAL[name]) return
-    const definition = trimmed(found(document.components.schemas, name))
+    const definition = trimmed(definitionIn(document.components.schemas, name))
     needed.set(name, ATOMIC.has(name) ? { ...definition, 'x-kubernetes-map-type': 'atomic' } : definition)
     for (const ref of values(definition, '$ref')) visit(ref)
   }
@@ -66,9 +66,9 @@ function expanded(node: unknown, definitions: Schemas): unknown {
 
 function taken(from: string, definitions: Schemas): Schema {
   const [name = '', member] = from.split('/')
-  const definition = found(definitions, name)
+  const definition = definitionIn(definitions, name)
   if (!member) return inlined(definition, definitions)
-  const field = inlined(found(definition.properties ?? {}, member), definitions)
+  const field = inlined(definitionIn(definition.properties ?? {}, member), definitions)
   // Upstream's instanceSpec has the lists of a pod without their keys: each is replaced as a whole.
   const { 'x-kubernetes-list-type': _type, 'x-kubernetes-list-map-keys': _keys, ...plain } = field
   return plain
@@ -76,7 +76,7 @@ function taken(from: string, definitions: Schemas): Schema {
 
 function inlined(schema: Schema, definitions: Schemas): Schema {
   const { $ref, ...own } = schema
-  const target = $ref === undefined ? {} : (SPECIAL[$ref] ?? inlined(found(definitions, $ref), definitions))
+  const target = $ref === undefined ? {} : (SPECIAL[$ref] ?? inlined(definitionIn(definitions, $ref), definitions))
   return {
     ...target,
     ...own,
@@ -137,12 +137,6 @@ function values(node: unknown, key: string): string[] {
   if (!isRecord(node)) return []
   const own = node[key]
   return typeof own === 'string' ? [own] : Object.values(node).flatMap((value) => values(value, key))
-}
-
-function found(schemas: Schemas, name: string): Schema {
-  const schema = schemas[name]
-  if (!schema) throw new Error(`no definition ${name}`)
-  return schema
 }
 
 async function main(flag?: string, from?: string): Promise<void> {

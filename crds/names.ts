@@ -1,7 +1,6 @@
 /** What the function writes and the controller looks up, spelled once. */
 
 export const GROUP = 'arks.ai'
-export const VERSION = 'v1'
 export const API_VERSION = 'arks.ai/v1'
 export const KIND = 'ArksModel'
 export const CONFIG_API_VERSION = 'fn.arks.ai/v1alpha1'

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parse } from 'yaml'
-import type { Schema, Schemas } from './schema.ts'
+import { definitionIn, type Schema, type Schemas } from './schema.ts'
 
 /** What docs/reference.md says of a CRD's source, beside its schema. */
 interface Source {
@@ -128,9 +128,9 @@ function described(schema: Schema, path: string, definitions: Schemas): { origin
   if (path === 'metadata') return { origin: META, type: typeLink(META_TYPE) }
   const [name = '', member] = from?.split('/') ?? []
   if (name === '') return { origin: schema, type: typeText(schema) }
-  const definition = found(definitions, name)
+  const definition = definitionIn(definitions, name)
   if (!member) return { origin: definition, type: typeLink(name) }
-  const origin = found(definition.properties ?? {}, member)
+  const origin = definitionIn(definition.properties ?? {}, member)
   return { origin, type: typeText(origin) }
 }
 
@@ -216,12 +216,6 @@ const markdown = (text = ''): string =>
     .trim()
 
 const anchor = (heading: string): string => heading.toLowerCase().replace(/[^\w -]/g, '')
-
-function found(schemas: Schemas, name: string): Schema {
-  const schema = schemas[name]
-  if (!schema) throw new Error(`no definition ${name}`)
-  return schema
-}
 
 /** The settings' schemas, in the order in which they are told of. */
 export const SETTINGS = ['expandarksmodels.yaml', 'sealworkerjobs.yaml'] as const

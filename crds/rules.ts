@@ -234,7 +234,7 @@ export function shardCount(annotation: unknown): number | undefined {
 }
 
 /** All tokens of the Hub begin so, and no name of a Secret can. */
-export const token = (value: string): boolean => value.startsWith('hf_')
+const token = (value: string): boolean => value.startsWith('hf_')
 
 const URL_WITHOUT_USER =
   /^https?:\/\/([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(\/[A-Za-z0-9._~%/-]*)?$/

@@ -52,6 +52,13 @@ export function schemaAt(schema: Schema, ...path: readonly string[]): Schema {
   }, schema)
 }
 
+/** One that is not there is a bug. */
+export function definitionIn(definitions: Schemas, name: string): Schema {
+  const definition = definitions[name]
+  if (!definition) throw new Error(`no definition ${name}`)
+  return definition
+}
+
 /** The same record with each value changed. */
 export const mapped = <From, To>(
   record: Readonly<Record<string, From>>,

@@ -1,3 +1,4 @@
+import { json } from './json.ts'
 import { isRecord } from './place.ts'
 
 /**
@@ -125,11 +126,3 @@ const numbersOf = (value: Readonly<Record<string, unknown>>, keys: readonly stri
       return typeof member === 'number' && isAmount && member >= 0 ? [[key, member]] : []
     }),
   )
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}

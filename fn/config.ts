@@ -3,7 +3,7 @@ import { CONFIG_API_VERSION, KIND } from '../crds/names.ts'
 import { configProblems, type Problem } from '../crds/problems.ts'
 import { VERSION } from '../crds/version.ts'
 import { kind as kindOf, shown, unknownField } from '../crds/wording.ts'
-import { asPlain, isPlain } from './merge.ts'
+import { asPlain, asText, isPlain } from './merge.ts'
 
 /** What one run does, with every default filled in. */
 export type Config =
@@ -103,11 +103,11 @@ const wrong = (path: string, message: string, found: unknown): ParsedConfig => (
 function expand(spec: Plain): ParsedConfig {
   const { caBundle, proxy } = spec
   const settings: Settings = {
-    image: text(spec['image']) ?? DEFAULTS.image,
-    imagePullPolicy: text(spec['imagePullPolicy']),
+    image: asText(spec['image']) ?? DEFAULTS.image,
+    imagePullPolicy: asText(spec['imagePullPolicy']),
     imagePullSecrets: Array.isArray(spec['imagePullSecrets']) ? spec['imagePullSecrets'].map(asPlain) : [],
     instanceSpec: asPlain(spec['instanceSpec']),
-    endpoint: text(spec['endpoint']),
+    endpoint: asText(spec['endpoint']),
     proxy: texts(asPlain(proxy)),
     caBundle: bundle(asPlain(caBundle)),
     retention: spec['retention'] === 'Delete' ? 'Delete' : 'Retain',
@@ -116,12 +116,10 @@ function expand(spec: Plain): ParsedConfig {
   return { ok: true, value: { kind: 'expand', settings } }
 }
 
-const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
-
 const texts = (value: Plain): Record<string, string> =>
   Object.fromEntries(Object.entries(value).flatMap(([key, each]) => (typeof each === 'string' ? [[key, each]] : [])))
 
 function bundle(value: Plain): Settings['caBundle'] {
-  const configMapName = text(value['configMapName'])
-  return configMapName === undefined ? undefined : { configMapName, key: text(value['key']) ?? 'ca.crt' }
+  const configMapName = asText(value['configMapName'])
+  return configMapName === undefined ? undefined : { configMapName, key: asText(value['key']) ?? 'ca.crt' }
 }

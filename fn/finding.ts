@@ -2,7 +2,7 @@ import type { Result } from 'kpt-functions'
 import type { Plain } from '../crds/arksmodel.ts'
 import type { Problem } from '../crds/problems.ts'
 import { withoutTokens } from '../crds/wording.ts'
-import { asPlain } from './merge.ts'
+import { asPlain, asText } from './merge.ts'
 import { annotationsOf } from './metadata.ts'
 
 /** A problem of the user's, with the place that it is about. */
@@ -95,16 +95,14 @@ export const PATH_ANNOTATIONS: readonly string[] = ['internal.config.kubernetes.
 export function objectRef(object: Plain): ObjectRef {
   const metadata = asPlain(object['metadata'])
   return {
-    apiVersion: text(object['apiVersion']) ?? '',
-    kind: text(object['kind']) ?? '',
-    namespace: text(metadata['namespace']),
-    name: text(metadata['name']) ?? '(without a name)',
+    apiVersion: asText(object['apiVersion']) ?? '',
+    kind: asText(object['kind']) ?? '',
+    namespace: asText(metadata['namespace']),
+    name: asText(metadata['name']) ?? '(without a name)',
   }
 }
 
 export function fileOf(object: Plain): string | undefined {
   const annotations = annotationsOf(object)
-  return text(PATH_ANNOTATIONS.map((key) => annotations[key]).find((path) => path !== undefined))
+  return asText(PATH_ANNOTATIONS.map((key) => annotations[key]).find((path) => path !== undefined))
 }
-
-const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)

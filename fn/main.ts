@@ -16,7 +16,7 @@ async function main(): Promise<number> {
   const request = parseArguments(process.argv.slice(2))
   if (request.kind === 'help') return print(HELP, DONE)
   if (request.kind === 'version') return print(`${VERSION}\n`, DONE)
-  if (request.kind === 'wrong') return complain([`${request.message}`, 'arksmodel-fn --help shows what it takes'])
+  if (request.kind === 'wrong') return complain([request.message, 'arksmodel-fn --help shows what it takes'])
   if (request.paths.length === 0 && (await isTerminal()))
     return complain(['must read manifests from a pipe, a file or a folder', 'arksmodel-fn --help shows how'])
   const outcome = await expand(request)

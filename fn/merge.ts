@@ -50,4 +50,8 @@ export const isPlain = (value: unknown): value is Plain => isRecord(value)
 
 export const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
+/** Kubernetes' API types do not tell empty text from none. */
+export const asText = (value: unknown): string | undefined =>
+  typeof value === 'string' && value !== '' ? value : undefined
+
 export const asPlain = (value: unknown): Plain => (isPlain(value) ? value : {})

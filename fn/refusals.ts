@@ -6,7 +6,7 @@ import { ACCESS_MODES, label, shardCount, subdomain } from '../crds/rules.ts'
 import { shown, withFound } from '../crds/wording.ts'
 import type { Settings } from './config.ts'
 import { CA_PATH, CA_VOLUME, instanceSpec, reservedEnv } from './job.ts'
-import { asList, asPlain, isPlain } from './merge.ts'
+import { asList, asPlain, asText, isPlain } from './merge.ts'
 import { annotationsOf } from './metadata.ts'
 import { quantity } from './quantity.ts'
 
@@ -207,18 +207,18 @@ export function draft(object: Plain): ArksModel {
   const spec = asPlain(object['spec'])
   const { pvc, subPath } = asPlain(spec['storage'])
   const claim = asPlain(pvc)
-  const name = text(metadata['name']) ?? ''
+  const name = asText(metadata['name']) ?? ''
   return {
     name,
-    namespace: text(metadata['namespace']),
+    namespace: asText(metadata['namespace']),
     labels: {},
     annotations: {},
     model: '',
     source: draftSource(asPlain(spec['source'])['huggingface'], shardCount(annotationsOf(object)[SHARDS]) ?? 1),
     storage: {
-      claimName: text(claim['name']) ?? name,
+      claimName: asText(claim['name']) ?? name,
       claimSpec: isPlain(claim['spec']) ? claim['spec'] : undefined,
-      subPath: text(subPath),
+      subPath: asText(subPath),
     },
     imagePullSecrets: [],
     instanceSpec: asPlain(spec['instanceSpec']),
@@ -232,11 +232,9 @@ function draftSource(huggingface: unknown, shards: number): ArksModel['source'] 
     kind: 'huggingface',
     token: hasToken ? { secretName: '', key: '' } : undefined,
     revision: undefined,
-    endpoint: text(huggingface['endpoint']),
+    endpoint: asText(huggingface['endpoint']),
     include: [],
     exclude: [],
     shards,
   }
 }
-
-const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)

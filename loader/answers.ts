@@ -86,7 +86,7 @@ export function storageRefusal(answer: Omit<Refused, 'body'>, host: string, path
 }
 
 /** What storage answers to a signed URL that has had its time, or is none any more: the Hub gives another one. */
-export const isUsedUp = (status: number): boolean => [400, 401, 403, 404, 410].includes(status)
+const isUsedUp = (status: number): boolean => [400, 401, 403, 404, 410].includes(status)
 
 /** No wait helps against it. */
 export const proxyRefusal = (): Failure =>

@@ -4,7 +4,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isRecord } from '../crds/place.ts'
-import { codeOf, Failure, on, storageFailure } from './failure.ts'
+import { attempt, codeOf, Failure, on, storageFailure } from './failure.ts'
 import { parsed } from './marker.ts'
 import { ARKS } from './places.ts'
 import { readText, type Volume, writeWhole } from './volume.ts'
@@ -189,7 +189,7 @@ function createdAlone(file: string, text: string): boolean {
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false
     // A full volume takes the name and not the text.
-    discard(file)
+    attempt(() => rmSync(file, { force: true }))
     throw storageFailure(error, `write ${file}`)
   }
 }
@@ -202,14 +202,6 @@ function isLapsed({ folder }: Volume, place: string): boolean {
   } catch {
     return false
   } finally {
-    discard(clock)
-  }
-}
-
-function discard(file: string): void {
-  try {
-    rmSync(file, { force: true })
-  } catch {
-    // What matters is why it is to go.
+    attempt(() => rmSync(clock, { force: true }))
   }
 }

@@ -16,6 +16,9 @@ export interface Range {
   readonly slot: number
 }
 
+/** All of a file. */
+export type Whole = Omit<Range, 'start' | 'length' | 'slot'>
+
 export interface Opening {
   readonly path: string
   /** Absolute. */
@@ -49,7 +52,7 @@ export interface Orders {
   readonly open: readonly [Opening, number]
   readonly receive: readonly [Range, 'received' | 'whole-only']
   /** For a server that knows no ranges: all of it in one stream, straight into the partial. */
-  readonly stream: readonly [Omit<Range, 'start' | 'length' | 'slot'>, undefined]
+  readonly stream: readonly [Whole, undefined]
   readonly append: readonly [Appending, undefined]
   /** Takes the rest from a file on the volume. */
   readonly copy: readonly [{ readonly path: string; readonly from: string }, undefined]

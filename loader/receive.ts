@@ -3,7 +3,7 @@ import type { Bulk } from './bulk.ts'
 import { Failure, type FromHub, Trouble } from './failure.ts'
 import { contentRefusal } from './hub.ts'
 import type { Meter } from './meter.ts'
-import type { Range, WorkerOptions } from './orders.ts'
+import type { Range, Whole, WorkerOptions } from './orders.ts'
 import { patiently, type Waits } from './patience.ts'
 import { type Answer, broken, text, type Web } from './web.ts'
 
@@ -15,8 +15,6 @@ export interface Receiver {
   /** The whole file in order, from its first byte each time that it begins. */
   stream(file: Whole, sink: Sink): Promise<undefined>
 }
-
-export type Whole = Omit<Range, 'start' | 'length' | 'slot'>
 
 export interface Sink {
   restart(): void

@@ -119,7 +119,7 @@ export const percent = ({
 }): number => (totalBytes === 0 ? 100 : Math.floor((doneBytes / totalBytes) * 1000) / 10)
 
 /** `1h 2m`, `3m 4s`, `5s`: the two largest units. */
-export function duration(seconds: number): string {
+function duration(seconds: number): string {
   const whole = Math.round(seconds)
   if (whole < 60) return `${whole}s`
   if (whole < 3600) return `${Math.floor(whole / 60)}m ${whole % 60}s`

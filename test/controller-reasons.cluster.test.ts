@@ -865,7 +865,7 @@ else {
       })
       await gone(await jobPath('second'), { propagationPolicy: 'Background' })
       await gone(pathOf('apis/arks.ai/v1', 'arksmodels', 'second'))
-      const message = /^Another model was loaded into \/models\/shared after this one; delete Job arks-worker-first-/
+      const message = /^Something else was loaded into \/models\/shared after this one; delete Job arks-worker-first-/
       await mustShow('first', { want: ['ModelLoading', 'Stalled', 'Overwritten', message] })
     })
 

@@ -5,10 +5,10 @@ import {
   elector,
   type LeaseCall,
   type LeaseClient,
-  microTime,
   TIMING,
   timingProblem,
 } from '../controller/elector.ts'
+import { microTime } from '../controller/times.ts'
 import { isRecord } from '../crds/place.ts'
 import { describe } from './harness.ts'
 import { type VirtualTime, virtualTime } from './virtual-time.ts'

@@ -515,11 +515,11 @@ describe('reconcile: time', (test) => {
 
   test('another reason starts the clock anew, and the same one does not', async () => {
     const here = world()
-    here.put('model', 'm', aModel({ job: '' }))
+    here.put('model', 'm', aModel({}))
     await here.pass(4 * MINUTE)
     here.put('claim', 'm', aClaim('Bound'))
     await here.pass(4 * MINUTE)
-    assert.is(here.reason(), 'NotRendered')
+    assert.is(here.reason(), 'WaitingForWorker')
     assert.is(here.status().conditions.at(-1)?.type, 'Reconciling')
     await here.pass(MINUTE)
     assert.is(here.status().conditions.at(-1)?.type, 'Stalled')

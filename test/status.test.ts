@@ -83,6 +83,104 @@ describe('time', (test) => {
   })
 })
 
+describe('back at an earlier render', (test) => {
+  const first = observedOf(rowOf('11 complete'))
+  const [own] = first.job === undefined ? [] : [first.job]
+  assert.ok(own)
+  const minute = 60_000
+  const start = nowOf(rowOf('11 complete'))
+  const later: SeenJob = {
+    ...own,
+    name: 'arks-worker-qwen-7b-later',
+    uid: 'later',
+    hash: 'later',
+    startedAt: start + minute,
+    end: undefined,
+    ...(own.loads && { loads: { ...own.loads, revision: 'v2' } }),
+  }
+  const there = {
+    ...first.model,
+    generation: 4,
+    workerJob: later.name,
+    wants: { ...first.model.wants, revision: 'v2' },
+  }
+  const refused = (failed: number): SeenJob => ({
+    ...later,
+    failed,
+    end: {
+      kind: 'Failed',
+      at: start + minute + 2000,
+      reason: 'PodFailurePolicy',
+      message: `Container worker for pod models/${later.name}-x7k2p failed with exit code 13 matching FailJob rule at index 0`,
+    },
+  })
+  /** Each look goes on from the status of the one before; a minute lies between them. */
+  const reasons = (...looks: readonly Partial<Observed>[]): readonly string[] => {
+    let known = status(first, start).status
+    return looks.map((look, index) => {
+      const seen = { ...first, stale: [], pods: [], ...look }
+      known = status(
+        withStatus({ ...seen, model: { ...first.model, ...look.model } }, known),
+        start + (index + 2) * minute,
+      ).status
+      return String(at(known.conditions[2], 'reason'))
+    })
+  }
+  const atLater = { model: there, job: later, stale: [own] }
+  const again: SeenJob = { ...own, uid: 'again', startedAt: start + 5 * minute, end: undefined }
+  const ended = (job: SeenJob): SeenJob => ({
+    ...job,
+    end: { kind: 'Complete', at: (job.startedAt ?? 0) + minute, reason: '', message: '' },
+  })
+
+  test('is not ready by what was written down, when the later Job was at work and is pruned', () => {
+    assert.equal(reasons({ ...atLater, stale: [] }, { job: again }, { job: ended(again) }), [
+      'WorkerPending',
+      'ModelLoading',
+      'Ready',
+    ])
+  })
+
+  test('is not ready when the later Job is deleted by hand', () => {
+    assert.equal(reasons(atLater, { job: own, stale: [later] }, { job: own }, { job: ended(again) }), [
+      'WorkerPending',
+      'Overwritten',
+      'Overwritten',
+      'Ready',
+    ])
+  })
+
+  test('is not ready when its own Job is deleted as told', () => {
+    assert.equal(reasons(atLater, { job: own, stale: [ended(later)] }, { job: undefined, stale: [ended(later)] }), [
+      'WorkerPending',
+      'Overwritten',
+      'WaitingForWorker',
+    ])
+  })
+
+  test('is ready when the later Job was refused before it wrote, and not when it had tried before', () => {
+    const back = { job: own, stale: [refused(1)] }
+    assert.equal(reasons(atLater, { ...atLater, job: refused(1) }, back, { job: undefined }).slice(2), [
+      'Ready',
+      'Ready',
+    ])
+    assert.equal(
+      reasons(atLater, { ...atLater, job: refused(2) }, { ...back, stale: [refused(2)] }).at(-1),
+      'Overwritten',
+    )
+  })
+
+  test('goes forward again to what is there', () => {
+    const done = { ...atLater, job: ended(later) }
+    assert.equal(reasons(atLater, done, { job: own, stale: [ended(later)] }, done), [
+      'WorkerPending',
+      'Ready',
+      'Overwritten',
+      'Ready',
+    ])
+  })
+})
+
 describe('what was loaded', (test) => {
   const complete = rowOf('11 complete')
 

@@ -339,7 +339,7 @@ const UNRENDERED: Want = loadingAs('NotRendered', 'No Job loads this model; rend
 const OVERWRITTEN: Want = {
   ...loadingAs(
     'Overwritten',
-    `Another model was loaded into /models/models/default/qwen-7b after this one; delete Job ${JOB} to load it again`,
+    `Something else was loaded into /models/models/default/qwen-7b after this one; delete Job ${JOB} to load it again`,
   ),
   mark: 'X',
 }
@@ -401,7 +401,6 @@ spec:
 `
 const LATER: Readonly<Record<string, readonly string[]>> = {
   'one that loaded another revision': [OLDER, AGAIN_COMPLETE, ANOTHER_REVISION],
-  'one that still loads another revision': [OLDER, ANOTHER_REVISION],
   'one of which nobody can tell what it does': [
     OLDER,
     AGAIN_COMPLETE,
@@ -417,6 +416,7 @@ const NOT_LATER: Readonly<Record<string, readonly string[]>> = {
   'one that loaded the same': [OLDER, AGAIN_COMPLETE],
   'one that was refused before it wrote': [
     OLDER,
+    'status: {startTime: "2026-01-05T10:49:50Z"}',
     failedJobAt(
       '10:50:00',
       'PodFailurePolicy',
@@ -427,6 +427,11 @@ const NOT_LATER: Readonly<Record<string, readonly string[]>> = {
   'one that never began': [OLDER, 'status: {startTime: null}', ANOTHER_REVISION],
   'one into another path': [OLDER, AGAIN_COMPLETE, ANOTHER_REVISION.replace('/models/models', '/models/others')],
 }
+const REFUSED_LATE = `Container worker for pod default/${OLDER_JOB}-x7k2p failed with exit code 10 matching FailJob rule at index 1`
+const AT_WORK: Want = loadingAs(
+  'Overwritten',
+  `Job ${OLDER_JOB} of another render is at work in /models/models/default/qwen-7b; delete it`,
+)
 const OUTDATED: Want = {
   ...loadingAs(
     'Overwritten',
@@ -999,14 +1004,14 @@ const ROWS_OF_JOBS: Rows = {
     '14 not rendered': { why: '5 minutes', model: NOT_RENDERED, job: NONE, since: '10:00:00', want: UNRENDERED },
   }),
   '4 not rendered, nothing there': {
-    why: 'what the model waits for is said beside',
+    why: 'the claim would have come with the render',
     model: NOT_RENDERED,
     claim: NONE,
     job: NONE,
     want: {
-      ...MISSING_CLAIM,
+      ...UNRENDERED,
       phase: 'Pending',
-      loaded: `False/NotRendered: ${UNRENDERED.message}`,
+      storage: 'False/StorageMissing',
     },
   },
   '14 not rendered, pending': {
@@ -1509,6 +1514,47 @@ const ROWS_OF_OTHERS: Rows = {
     now: '10:55:00',
     want: READY,
   })),
+  ...around('10:56:00', {
+    'back at an earlier render while a later Job is at work': {
+      why: '1 minute: a tool is about to delete it',
+      job: COMPLETE,
+      stale: [[OLDER, ANOTHER_REVISION]],
+      since: '10:55:00',
+      want: AT_WORK,
+    },
+  }),
+  ...each('back at an earlier render, its own Job gone, after', LATER, (stale) => ({
+    why: 'what was written down of it holds no more',
+    model: loadedBy(JOB, '10:20:00'),
+    job: NONE,
+    stale: [stale],
+    now: '10:55:00',
+    want: OLDER_ONLY,
+  })),
+  'back at an earlier render, its own Job made again': {
+    why: 'it has to find out what is missing',
+    model: loadedBy(JOB, '10:20:00'),
+    job: JOB_MADE_AGAIN,
+    pods: [OF_JOB_MADE_AGAIN],
+    stale: [[OLDER, AGAIN_COMPLETE, ANOTHER_REVISION]],
+    now: '10:55:00',
+    want: LOADING,
+  },
+  'back at an earlier render, the later Job refused after it had begun': {
+    why: 'a token may be taken away in the middle',
+    job: COMPLETE,
+    stale: [[OLDER, failedJobAt('10:50:00', 'PodFailurePolicy', REFUSED_LATE), ANOTHER_REVISION]],
+    now: '10:55:00',
+    want: OUTDATED,
+  },
+  'back at an earlier render, of the same load': {
+    why: 'another image, or other limits, and back',
+    model: loadedBy(OLDER_JOB, '10:50:00'),
+    job: COMPLETE,
+    stale: [[OLDER, AGAIN_COMPLETE]],
+    now: '10:55:00',
+    want: READY,
+  },
   'back at an earlier render, the later Job gone': {
     why: 'it was written down that the model was ready by it',
     model: loadedBy(OLDER_JOB, '10:50:00'),

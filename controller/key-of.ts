@@ -1,0 +1,3 @@
+/** Of an object in a cache. Joined, and not a template: V8 would keep its parts beside it. There are as many as objects. */
+export const keyOf = ({ namespace, name }: { readonly namespace: string; readonly name: string }): string =>
+  [namespace, name].join('/')
