@@ -1,5 +1,7 @@
+import { distance } from 'fastest-levenshtein'
 import type { Plain } from '../crds/arksmodel.ts'
-import { GENERATED_FROM, GROUP, KIND } from '../crds/names.ts'
+import { CONFIG_API_VERSION, GENERATED_FROM, GROUP, KIND } from '../crds/names.ts'
+import type { Problem } from '../crds/problems.ts'
 import {
   blockList,
   type Cut,
@@ -135,7 +137,8 @@ class Gathering {
       if (mentions && (kind === undefined || kind.endsWith('List'))) await this.#listOrObject(gathered, slot, list)
       else if ((own && marked) || kind === KIND || (mentions && CONFIG_KINDS.includes(kind ?? '')))
         await this.#object(gathered, slot, list)
-      else if (hashes.isIn(slot)) await this.#object(gathered, slot, list)
+      else if (hashes.isIn(slot) || (mentions && looksMistyped(gathered.input.text, slot)))
+        await this.#object(gathered, slot, list)
       else if (own || kind === undefined) this.#others.push({ input: gathered, slot })
       if (kind === undefined && slot.place === 'document') await this.#foreign(gathered, slot)
     }
@@ -198,6 +201,8 @@ class Gathering {
     if (node?.kind !== 'map') return this.#notAnObject(input, slot, found.node)
     const item: Item = { input: gathered, slot, node, object: asPlain(toJson(node)) }
     if (isSelected(item.object)) this.#selected(item)
+    const problem = mistyped(item.object)
+    if (problem !== undefined) this.#findings.push(finding(spotOf(item), problem))
     const own = [...categories(item.object)]
     for (const category of own) this.#items[category].push(item)
     const stays = list === undefined || own.every((category) => category === 'suffixed')
@@ -275,6 +280,28 @@ function* categories(object: Plain): Generator<Category> {
   if (annotations['internal.config.kubernetes.io/needsHashSuffix'] !== undefined) yield 'suffixed'
   const own = (apiVersion === 'v1' && kind === 'PersistentVolumeClaim') || (apiVersion === 'batch/v1' && kind === 'Job')
   if (own && annotations[GENERATED_FROM] !== undefined) yield 'generated'
+}
+
+/** An object that was meant for us: as text to be handed on it would be a model that nobody loads, or settings that nobody reads. */
+function mistyped({ apiVersion, kind }: Plain): Problem | undefined {
+  if (typeof kind !== 'string' || typeof apiVersion !== 'string') return undefined
+  const isConfig = CONFIG_KINDS.includes(kind)
+  if (apiVersion.startsWith(`${CONFIG_GROUP}/`))
+    return isConfig ? undefined : { path: 'kind', message: `must be ${CONFIG_KINDS.join(' or ')}, got "${kind}"` }
+  if (!apiVersion.startsWith(`${GROUP}/`)) return undefined
+  if (isConfig) return { path: 'apiVersion', message: `must be ${CONFIG_API_VERSION}, got "${apiVersion}"` }
+  return isNearly(kind) ? { path: 'kind', message: `must be ${KIND}, got "${kind}"` } : undefined
+}
+
+const CONFIG_GROUP = CONFIG_API_VERSION.split('/')[0]
+
+/** The other kinds of the group differ in more. */
+const isNearly = (kind: string): boolean => kind !== KIND && distance(kind, KIND) <= 2
+
+/** Before it is read. */
+function looksMistyped(text: string, { kind = '', body, end }: Slot): boolean {
+  const group = /^(?:- +| *)["']?apiVersion["']?: *["']?((?:fn\.)?arks\.ai)\//m.exec(text.slice(body, end))?.[1]
+  return group === CONFIG_GROUP || (group === GROUP && isNearly(kind))
 }
 
 const isSelected = (object: Plain): boolean =>

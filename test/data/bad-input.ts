@@ -49,6 +49,28 @@ const bomb = (indent: string): string =>
     .join('')
 
 export const BAD_INPUT: Readonly<Record<string, BadInput>> = {
+  // Meant for us, and mistyped
+  'a kind of settings that there is not': {
+    why: 'the Jobs would have the default image and the public Hub',
+    input: `${settings('{image: a}').replace('ExpandArksModels', 'ExpandArksModel')}---\n${GOOD}`,
+    want: ['ExpandArksModel settings: kind: must be ExpandArksModels or SealWorkerJobs, got "ExpandArksModel"'],
+  },
+  'settings in the group of models': {
+    why: 'the same',
+    input: `${settings('{image: a}').replace('fn.arks.ai/v1alpha1', 'arks.ai/v1')}---\n${GOOD}`,
+    want: ['ExpandArksModels settings: apiVersion: must be fn.arks.ai/v1alpha1, got "arks.ai/v1"'],
+  },
+  'a kind that is nearly ours': {
+    why: 'kubectl would refuse this one, and apply the others',
+    input: `${GOOD.replace('ArksModel', 'ArkModel')}---\n${GOOD.replace('ArksModel', 'Arksmodel').replace('qwen', 'other')}`,
+    want: ['ArkModel qwen: kind: must be ArksModel, got "ArkModel"', 'Arksmodel other: kind: must be ArksModel, got "Arksmodel"'],
+  },
+  'a kind that is nearly ours, in JSON': {
+    why: 'the same',
+    input: '{"kind": "ArksModels", "apiVersion": "arks.ai/v1", "metadata": {"name": "qwen"}}\n',
+    want: ['ArksModels qwen: kind: must be ArksModel, got "ArksModels"'],
+  },
+
   // No object at all
   'nothing': { why: 'the command before the pipe failed', input: '', want: ['must hold at least one object, got nothing'] },
   'only blanks': { why: 'the same', input: ' \n\t\n\r\n', want: ['must hold at least one object, got nothing'] },
