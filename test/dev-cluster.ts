@@ -21,7 +21,9 @@ async function hold({ cluster, kubectl, hub, controllerConfig, stop }: Playgroun
   const render = `node ${existsSync(FUNCTION) ? 'dist/arksmodel-fn.cjs' : 'fn/main.ts'}`
 
   console.log(`
-A cluster with one node, on which the Jobs of models run for real.
+A cluster with one node, on which the Jobs of models run for real. It has the CRD and the role of the controller already:
+kustomize/install does not belong here, for pods of anything else do not run. Every StorageClass is served, and sizes and
+limits of memory are not looked at.
 
   export KUBECONFIG=${out ?? cluster.kubeconfig}
   alias kubectl=${kubectl.path}
