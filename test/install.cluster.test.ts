@@ -360,7 +360,7 @@ else {
       keptTo(TEAM, list)
       assert.equal([...new Set(askedBy(TEAM).map(({ namespace }) => namespace))], [TEAM])
 
-      await done('delete', '-k', folder)
+      await done('delete', '-k', folder, '--ignore-not-found')
       assert.ok(await isObserved(inside), 'the model stays, and its namespace')
     })
   })
@@ -387,7 +387,7 @@ else {
     test('takes the models and leaves claims and Jobs, which the next install finds', async () => {
       for (const path of [CLAIM, JOB]) assert.is(at(await get(path), 'metadata', 'ownerReferences'), undefined)
       const before = [await uid(CLAIM), await uid(JOB)]
-      await done('delete', '-k', INSTALL)
+      await done('delete', '-k', INSTALL, '--ignore-not-found')
       assert.not(await exists(MODELS), 'no models are served')
       assert.not(await exists('/api/v1/namespaces/arksmodel'))
 
@@ -400,7 +400,7 @@ else {
     test('goes on by server-side apply, and from a client-side one to it', async () => {
       await done('apply', '--server-side', '-k', INSTALL)
       assert.is(await done('diff', '--server-side', '-k', INSTALL), '')
-      await done('delete', '-k', INSTALL)
+      await done('delete', '-k', INSTALL, '--ignore-not-found')
       await done('apply', '-k', INSTALL)
       await done('apply', '--server-side', '--force-conflicts', '-k', INSTALL)
       assert.is(await done('diff', '--server-side', '-k', INSTALL), '')
@@ -434,7 +434,7 @@ else {
     const takesBare = async (): Promise<boolean> => (await cluster.create(bare, { dryRun: true })).status === 201
 
     test('leaves its objects to this CRD, which changes none of them', async () => {
-      await done('delete', '-k', INSTALL)
+      await done('delete', '-k', INSTALL, '--ignore-not-found')
       await done('create', '-f', UPSTREAM)
       await cluster.waitForCrd('arksmodels.arks.ai')
       for (const name of ['kept', 'lost']) {
