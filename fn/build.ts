@@ -1,5 +1,6 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { type BuildOptions, build, type Plugin } from 'esbuild'
+import type { Plugin } from 'esbuild'
+import { bundle, packageOf, withoutRequests } from './bundle.ts'
 import { codeCache } from './code-cache.ts'
 
 /** What `npm ci` leaves: each program as one file that a plain Node runs. */
@@ -10,21 +11,6 @@ const PROGRAMS = {
 }
 
 const SHEBANG = '#!/usr/bin/env node\n'
-
-/** CommonJS: no top-level await and no import.meta in what goes in. */
-const OPTIONS = {
-  bundle: true,
-  platform: 'node',
-  format: 'cjs',
-  target: 'node20',
-  // A script that is compiled from text knows no import().
-  supported: { 'dynamic-import': false },
-  minify: true,
-  legalComments: 'none',
-  logLevel: 'warning',
-  metafile: true,
-  write: false,
-} satisfies BuildOptions
 
 /**
  * What is imported dynamically goes in as text and becomes code when it is asked for: V8 looks through all code of a
@@ -48,31 +34,16 @@ const lazy: Plugin = {
   },
 }
 
-/**
- * The client library's own requests are never made: of it only the kubeconfig is read. What is left out is a third of
- * the memory of a controller that has nothing to do, and of its time to start.
- */
-const withoutRequests: Plugin = {
-  name: 'without requests',
-  setup({ onLoad }) {
-    onLoad({ filter: /node_modules\/undici\/index\.js$/ }, () => ({ contents: UNUSED_AGENTS }))
-    onLoad({ filter: /@kubernetes\/client-node\/dist\/gen\/index\.js$/ }, () => ({ contents: UNUSED_API }))
-  },
-}
-
-const UNUSED_AGENTS = 'export const Agent = undefined, ProxyAgent = undefined'
-const UNUSED_API = 'export const createConfiguration = undefined, ServerConfiguration = undefined'
-
 /** The folders below node_modules/ of what went into the programs. */
 const packages = new Set<string>()
 
 async function bundled(path: string, plugins: Plugin[] = []): Promise<string> {
-  const { outputFiles, metafile } = await build({ ...OPTIONS, entryPoints: [path], plugins })
+  const { text, metafile } = await bundle(path, plugins)
   for (const input of Object.keys(metafile.inputs)) {
-    const name = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(input)?.[1]
+    const name = packageOf(input)
     if (name !== undefined) packages.add(name)
   }
-  return outputFiles[0]?.text ?? ''
+  return text
 }
 
 mkdirSync('dist', { recursive: true })

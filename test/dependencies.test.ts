@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
-import { build, type Plugin } from 'esbuild'
 import * as assert from 'uvu/assert'
+import { bundle, packageOf, withoutRequests } from '../fn/bundle.ts'
 import { describe } from './harness.ts'
 
 interface Locked {
@@ -41,34 +41,13 @@ function table(heading: string): readonly (readonly string[])[] {
   )
 }
 
-/** As fn/build.ts leaves it out. */
-const withoutRequests: Plugin = {
-  name: 'without requests',
-  setup({ onLoad }) {
-    const filter = /node_modules\/undici\/index\.js$|@kubernetes\/client-node\/dist\/gen\/index\.js$/
-    onLoad({ filter }, () => ({ contents: 'module.exports = {}' }))
-  },
-}
-
 /** Like fn/build.ts, but what is loaded late is weighed as the code that it becomes. */
 async function program(entry: string): Promise<Program> {
-  const { metafile } = await build({
-    entryPoints: [entry],
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    target: 'node20',
-    supported: { 'dynamic-import': false },
-    minify: true,
-    legalComments: 'none',
-    metafile: true,
-    write: false,
-    plugins: [withoutRequests],
-  })
+  const { metafile } = await bundle(entry, [withoutRequests])
   const [output] = Object.values(metafile.outputs)
   const packages = new Map<string, number>()
   for (const input of Object.keys(metafile.inputs)) {
-    const name = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(input)?.[1]
+    const name = packageOf(input)
     if (name === undefined) continue
     assert.not.match(input, /node_modules\/.*node_modules\//, 'of each package one version is built in')
     packages.set(name, (packages.get(name) ?? 0) + (output?.inputs[input]?.bytesInOutput ?? 0))
