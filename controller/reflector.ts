@@ -1,3 +1,4 @@
+import { json } from '../crds/json.ts'
 import { valueAt } from '../crds/place.ts'
 import { ApiError, type Client, type Lines, TOO_LONG } from './client.ts'
 import { keyOf } from './key-of.ts'
@@ -493,7 +494,7 @@ interface WatchEvent {
 const TYPES = ['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']
 
 function eventOf(line: string): WatchEvent {
-  const event = trial((): unknown => JSON.parse(line))
+  const event = json(line)
   const type = valueAt(event, ['type'])
   if (typeof type !== 'string' || !TYPES.includes(type)) throw broken(UNREADABLE, 'a line that is no event')
   return { type, object: valueAt(event, ['object']) }

@@ -38,6 +38,9 @@ export interface Cluster {
   stop(): Promise<void>
 }
 
+/** Headers of a request that is a merge-patch. */
+export const MERGE: Readonly<Record<string, string>> = { 'content-type': 'application/merge-patch+json' }
+
 export interface WriteOptions {
   readonly dryRun?: boolean
   /** Takes fields from other field managers; `apply` only. */

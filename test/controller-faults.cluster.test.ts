@@ -10,7 +10,7 @@ import type { Plain } from '../crds/arksmodel.ts'
 import { asPlain } from '../fn/merge.ts'
 import { proxy } from './api-proxy.ts'
 import { type Asked, asked, askedUntil } from './audit.ts'
-import { type Answer, type Cluster, startCluster } from './cluster.ts'
+import { type Answer, type Cluster, MERGE, startCluster } from './cluster.ts'
 import {
   CONTROLLER,
   type Controller,
@@ -65,7 +65,7 @@ async function suite(cluster: Cluster): Promise<void> {
 
   /** A request that outlives the server: whether it was done is found out by doing it again. */
   const sent = async (method: string, path: string, body?: unknown): Promise<Answer> => {
-    const headers = method === 'PATCH' ? { 'content-type': 'application/merge-patch+json' } : {}
+    const headers = method === 'PATCH' ? MERGE : {}
     for (const end = performance.now() + 60_000; ; await sleep(50)) {
       const answer = await cluster.request(method, path, body, headers).catch(() => undefined)
       const isDone = answer !== undefined && (answer.status < 300 || [404, 409].includes(answer.status))

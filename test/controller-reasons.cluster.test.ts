@@ -5,7 +5,7 @@ import type { Phase, Plain } from '../crds/arksmodel.ts'
 import { REASONS, type Reason, terminationText } from '../crds/termination.ts'
 import { asList, asPlain } from '../fn/merge.ts'
 import { certificates } from './certificates.ts'
-import { startCluster } from './cluster.ts'
+import { MERGE, startCluster } from './cluster.ts'
 import { conditionOf, kubectl, permit, phaseOf, says, startController, watchModels } from './controller.ts'
 import { describe, leftOut } from './harness.ts'
 import { hub, randomFile } from './hub.ts'
@@ -905,8 +905,6 @@ else {
 
 /** A policy calls what it refuses invalid. */
 const REFUSALS: readonly number[] = [403, 422]
-
-const MERGE = { 'content-type': 'application/merge-patch+json' }
 
 /** The schema of a time when nobody had thought of these rules. */
 function withoutRules(value: unknown): unknown {

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 import { PHASES, type Plain } from '../crds/arksmodel.ts'
 import { asList, asPlain } from '../fn/merge.ts'
 import { asked, askedUntil, isAllowedBy, rulesOf, shown } from './audit.ts'
-import { startCluster } from './cluster.ts'
+import { MERGE, startCluster } from './cluster.ts'
 import {
   type Controller,
   conditionOf,
@@ -28,7 +28,7 @@ import { controlPlane, kustomize } from './parts.ts'
 import { freePort } from './parts-running.ts'
 import { BUILD, expanded, printed } from './process.ts'
 import { scratch } from './scratch.ts'
-import { eventually } from './until.ts'
+import { eventually, gated } from './until.ts'
 
 /** From `kubectl apply` to Ready and on from there: a real API server, the real loader, and a user for each program. */
 
@@ -584,16 +584,8 @@ else {
   })
 }
 
-const MERGE = { 'content-type': 'application/merge-patch+json' }
-
 const isComplete = (job: unknown): boolean =>
   asList(at(job, 'status', 'conditions')).some((each) => at(each, 'type') === 'Complete')
-
-/** What can be waited for, and what ends the waiting. */
-function gated(): readonly [Promise<void>, () => void] {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  return [promise, resolve]
-}
 
 const got = (port: number, path: string): Promise<{ readonly status: number; readonly text: string }> =>
   new Promise((resolve, reject) => {

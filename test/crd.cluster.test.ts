@@ -5,7 +5,7 @@ import { parse } from 'yaml'
 import { definitionsText, type OpenApi } from '../crds/generate.ts'
 import type { Crd, Schema } from '../crds/schema.ts'
 import { asPlain } from '../fn/merge.ts'
-import { type Answer, startCluster } from './cluster.ts'
+import { type Answer, MERGE, startCluster } from './cluster.ts'
 import { CASES, objectOf } from './data/models.ts'
 import { describe, leftOut } from './harness.ts'
 import { kubectls } from './parts.ts'
@@ -17,8 +17,6 @@ const read = (file: string): string => readFileSync(here(file), 'utf8')
 const CRD_FILE = here('../crds/arksmodel.yaml').pathname
 const CRD = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/arksmodels.arks.ai'
 const MODELS = '/apis/arks.ai/v1/namespaces/default/arksmodels'
-const MERGE = { 'content-type': 'application/merge-patch+json' }
-
 /** As upstream's operator and its users write them; the second would be refused today. */
 const STORED: readonly { readonly metadata: { readonly name: string }; readonly status: unknown }[] = parse(`
 - apiVersion: arks.ai/v1

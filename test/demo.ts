@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
-import { Writable } from 'node:stream'
+import { createInterface } from 'node:readline'
 import { startController } from './controller.ts'
 import { lack, OTHER_TOKEN, type Playground, playground, TOKEN } from './playground.ts'
 import { COMMANDS } from './process.ts'
@@ -95,11 +95,8 @@ function waiting(name: string, type: string, reason: string): string {
 }
 
 function repository(): string {
-  const folder = scratch({})
-  mkdirSync(join(folder, 'models'))
-  for (const [name, example] of Object.entries({ llama: 'private-model', qwen: 'quickstart' }))
-    copyFileSync(`examples/${example}/model.yaml`, join(folder, 'models', `${name}.yaml`))
-  return folder
+  const example = (name: string): string => readFileSync(`examples/${name}/model.yaml`, 'utf8')
+  return scratch({ 'models/llama.yaml': example('private-model'), 'models/qwen.yaml': example('quickstart') })
 }
 
 interface Shell {
@@ -123,7 +120,9 @@ function shell({ cluster, kubectl }: Playground, cwd: string): Shell {
   }
   const start = (command: string, mark: string): ReturnType<typeof spawn> => {
     const child = spawn('sh', ['-c', command], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
-    for (const stream of [child.stdout, child.stderr]) stream.pipe(lines(mark))
+    // Whole lines, so that what runs beside does not come in between.
+    for (const input of [child.stdout, child.stderr])
+      createInterface({ input }).on('line', (line) => console.log(`${mark}${line}`))
     return child
   }
   return {
@@ -143,25 +142,6 @@ function shell({ cluster, kubectl }: Playground, cwd: string): Shell {
       }
     },
   }
-}
-
-/** Whole lines, so that what runs beside does not come in between. */
-function lines(mark: string): Writable {
-  let rest = ''
-  return new Writable({
-    decodeStrings: false,
-    defaultEncoding: 'utf8',
-    write(chunk, _, done) {
-      const all = `${rest}${chunk}`.split('\n')
-      rest = all.pop() ?? ''
-      for (const line of all) console.log(`${mark}${line}`)
-      done()
-    },
-    final(done) {
-      if (rest !== '') console.log(`${mark}${rest}`)
-      done()
-    },
-  })
 }
 
 function say(text: string): void {

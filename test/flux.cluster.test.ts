@@ -24,9 +24,9 @@ import { at, nameOf, objects, ofKind } from './objects.ts'
 import { controlPlane } from './parts.ts'
 import { fluxParts } from './parts-flux.ts'
 import { expanded, printed } from './process.ts'
-import { told } from './scenario.ts'
+import { scenario } from './scenario.ts'
 import { scratch } from './scratch.ts'
-import { eventually } from './until.ts'
+import { eventually, gated } from './until.ts'
 
 /** What Flux makes of commits: the real kustomize-controller, API server, loader and controller, on examples/flux. */
 
@@ -169,14 +169,12 @@ else if (flux.kind === 'missing') {
     )
 
   describe('models under Flux', (test) => {
-    const scenario = (story: string, play: () => Promise<void>): void =>
-      test(story, async () => {
-        there.faults = []
-        there.clearLog()
-        const start = performance.now()
-        await play()
-        told(`Flux: ${story}`, { seconds: (performance.now() - start) / 1000, bytes: there.bytesSent() })
-      })
+    test.before.each(() => {
+      there.faults = []
+      there.clearLog()
+    })
+    const played = (story: string, play: () => Promise<void>): void =>
+      scenario(test, story, play, { under: 'Flux: ', bytesSent: () => there.bytesSent() })
 
     test('has the parts', async () => {
       const crds = objects(printed(parts.kubectl.path, ['kustomize', 'kustomize/crds']))
@@ -208,7 +206,7 @@ else if (flux.kind === 'missing') {
       assert.equal(documented['spec'], spec)
     })
 
-    scenario('first sync: Ready when the model is, and the applications then', async () => {
+    played('first sync: Ready when the model is, and the applications then', async () => {
       const [gate, open] = gated()
       there.faults = [{ kind: 'call', on: 'resolve', path: LAST, run: () => gate }]
       await commit(V1)
@@ -227,7 +225,7 @@ else if (flux.kind === 'missing') {
       holds(folderOf('qwen', 'qwen'), FIRST)
     })
 
-    scenario(
+    played(
       'reconciled by force, twenty times: the Hub hears nothing, model, Job and claim stay as they are',
       async () => {
         const paths = [`${JOBS}/${jobFor('qwen')}`, `${CLAIMS}/qwen`, `${MODELS}/qwen`]
@@ -239,7 +237,7 @@ else if (flux.kind === 'missing') {
       },
     )
 
-    scenario(
+    played(
       'another revision: another Job, the old one pruned, Ready taken back, what is the same is kept',
       async () => {
         const [old, claim, from] = [jobFor('qwen'), await got(`${CLAIMS}/qwen`), models.states(QWEN).length]
@@ -261,7 +259,7 @@ else if (flux.kind === 'missing') {
       },
     )
 
-    scenario('a former commit, by kstatus alone: its Job runs again and fetches what has gone since', async () => {
+    played('a former commit, by kstatus alone: its Job runs again and fetches what has gone since', async () => {
       await git.changed(SYNC, { healthCheckExprs: null })
       applied(await synced(V1))
       assert.ok(isReady(now(QWEN)))
@@ -270,7 +268,7 @@ else if (flux.kind === 'missing') {
       holds(folderOf('qwen', 'qwen'), FIRST)
     })
 
-    scenario(
+    played(
       'a Job that somebody deleted: it comes again and fetches nothing, the model is Ready all along',
       async () => {
         const [path, from] = [`${JOBS}/${jobFor('qwen')}`, models.states(QWEN).length - 1]
@@ -284,7 +282,7 @@ else if (flux.kind === 'missing') {
       },
     )
 
-    scenario('a commit while the last one loads: taken up at once, what was fetched is kept', async () => {
+    played('a commit while the last one loads: taken up at once, what was fetched is kept', async () => {
       const [gate, open] = gated()
       there.faults = [{ kind: 'call', on: 'resolve', path: LAST, times: 1, run: () => gate }]
       await commit(V1, { ...V1, name: 'hurried' })
@@ -301,7 +299,7 @@ else if (flux.kind === 'missing') {
       applied(await synced(V1))
     })
 
-    scenario('prune off: the Jobs of former commits stay', async () => {
+    played('prune off: the Jobs of former commits stay', async () => {
       const old = jobFor('qwen')
       await git.changed(SYNC, { prune: false })
       applied(await synced(V2))
@@ -309,7 +307,7 @@ else if (flux.kind === 'missing') {
       holds(folderOf('qwen', 'qwen'), SECOND)
     })
 
-    scenario(
+    played(
       'prune off, and a former commit whose Job is still there: not Ready with what another one loaded',
       async () => {
         const from = models.states(QWEN).length
@@ -326,7 +324,7 @@ else if (flux.kind === 'missing') {
       },
     )
 
-    scenario('prune on again: what was left behind is deleted by hand, once', async () => {
+    played('prune on again: what was left behind is deleted by hand, once', async () => {
       await git.changed(SYNC, { prune: true })
       await cluster.request('DELETE', `${JOBS}?labelSelector=arks.ai/model=qwen`, BACKGROUND)
       await eventually('no Jobs', async () => (await jobs()).length === 0)
@@ -335,7 +333,7 @@ else if (flux.kind === 'missing') {
       holds(folderOf('qwen', 'qwen'), SECOND)
     })
 
-    scenario('a model renamed: a claim of its own is filled, the old one stays with what it holds', async () => {
+    played('a model renamed: a claim of its own is filled, the old one stays with what it holds', async () => {
       applied(await synced({ ...V2, name: 'renamed' }))
       await isGone(`${MODELS}/qwen`)
       assert.equal(await jobs(), [jobFor('renamed')])
@@ -345,7 +343,7 @@ else if (flux.kind === 'missing') {
       assert.is(at(await got(`${CLAIMS}/qwen`), 'status', 'phase'), 'Bound')
     })
 
-    scenario('a model renamed whose claim has a name of its own: what it needs is on the claim already', async () => {
+    played('a model renamed whose claim has a name of its own: what it needs is on the claim already', async () => {
       applied(await synced({ ...V2, name: 'before', claim: 'weights' }))
       there.clearLog()
       applied(await synced({ ...V2, name: 'after', claim: 'weights' }))
@@ -353,7 +351,7 @@ else if (flux.kind === 'missing') {
       for (const model of ['before', 'after']) holds(folderOf('weights', model), SECOND)
     })
 
-    scenario('a model that fails: the Kustomization does, and names it; the model says why', async () => {
+    played('a model that fails: the Kustomization does, and names it; the model says why', async () => {
       const fromQwen = models.states(QWEN).length
       const end = await synced(V2, GATED)
       assert.match(String(at(readyOf(end), 'message')), REFUSED)
@@ -369,7 +367,7 @@ else if (flux.kind === 'missing') {
       await eventually('the applications wait', () => isHeldBack(git.states(APPLICATIONS).at(-1) ?? {}))
     })
 
-    scenario('`arks.ai/reload`: loads it when the Hub lets us in', async () => {
+    played('`arks.ai/reload`: loads it when the Hub lets us in', async () => {
       there.setRepository('org/gated', { revisions: { main: SHUT } })
       await synced(V2, { ...GATED, reload: '1' })
       await models.seen(`${NAMESPACE}/gated`, 'Ready', isReady)
@@ -379,7 +377,7 @@ else if (flux.kind === 'missing') {
       holds(folderOf('gated', 'gated'), SHUT)
     })
 
-    scenario('a model deleted: it and its Job go, its claim stays', async () => {
+    played('a model deleted: it and its Job go, its claim stays', async () => {
       const job = jobFor('gated')
       applied(await synced(V2))
       await isGone(`${MODELS}/gated`)
@@ -388,13 +386,13 @@ else if (flux.kind === 'missing') {
       holds(folderOf('gated', 'gated'), SHUT)
     })
 
-    scenario('the deleted model again: its claim is taken up, nothing is fetched', async () => {
+    played('the deleted model again: its claim is taken up, nothing is fetched', async () => {
       applied(await synced(V2, { ...GATED, reload: '1' }))
       assert.ok(isReady(now(`${NAMESPACE}/gated`)))
       assert.is(there.bytesSent(), 0)
     })
 
-    scenario('nothing is left in Git: all models go, all claims stay', async () => {
+    played('nothing is left in Git: all models go, all claims stay', async () => {
       const claims = await names(CLAIMS)
       assert.ok(claims.includes('qwen'))
       applied(await synced())
@@ -403,7 +401,7 @@ else if (flux.kind === 'missing') {
       holds(folderOf('qwen', 'qwen'), SECOND)
     })
 
-    scenario('the Kustomization deleted: the same', async () => {
+    played('the Kustomization deleted: the same', async () => {
       const claims = await names(CLAIMS)
       applied(await synced(V2))
       await cluster.request('DELETE', `/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/${FLUX}/kustomizations/models`)
@@ -436,10 +434,4 @@ function holds(folder: string, files: readonly HubFile[]): void {
   const there = readdirSync(folder).filter((name) => name !== '.cache')
   assert.equal(there.toSorted(), files.map(({ path }) => path).toSorted(), folder)
   assert.ok(isHeld(folder, files), folder)
-}
-
-/** What can be waited for, and what ends the waiting. */
-function gated(): readonly [Promise<void>, () => void] {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  return [promise, resolve]
 }

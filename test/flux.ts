@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Plain } from '../crds/arksmodel.ts'
 import { asList, asPlain } from '../fn/merge.ts'
-import type { Answer, Cluster } from './cluster.ts'
+import { type Answer, type Cluster, MERGE } from './cluster.ts'
 import { keyOf } from './controller.ts'
 import { sha256 } from './hub.ts'
 import { at, nameOf, objects } from './objects.ts'
@@ -140,7 +140,6 @@ export const readyOf = (object: Plain): unknown =>
   asList(at(object, 'status', 'conditions')).find((each) => at(each, 'type') === 'Ready')
 
 const KUSTOMIZE = '/apis/kustomize.toolkit.fluxcd.io/v1'
-const MERGE = { 'content-type': 'application/merge-patch+json' }
 const STORED = { type: 'Ready', status: 'True', reason: 'Succeeded', message: 'stored artifact' }
 const AGAIN_MS = 50
 

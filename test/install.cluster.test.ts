@@ -5,7 +5,7 @@ import { parseArguments } from '../controller/arguments.ts'
 import type { Plain } from '../crds/arksmodel.ts'
 import { asList, asPlain } from '../fn/merge.ts'
 import { type Asked, asked, isAllowedBy, rulesOf, shown } from './audit.ts'
-import { startCluster } from './cluster.ts'
+import { MERGE, startCluster } from './cluster.ts'
 import { CONTROLLER, kubectl, rbac } from './controller.ts'
 import { kustomization, model } from './data/manifests.ts'
 import { describe, leftOut } from './harness.ts'
@@ -21,8 +21,6 @@ import { eventually } from './until.ts'
 const INSTALL = 'kustomize/install'
 const TEAM = 'team-a'
 const MODELS = '/apis/arks.ai/v1/namespaces/default/arksmodels'
-const MERGE = { 'content-type': 'application/merge-patch+json' }
-
 const read = (file: string): string => readFileSync(file, 'utf8')
 
 /** A kustomization of somebody who has the project's folders beside it. */

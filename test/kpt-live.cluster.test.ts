@@ -1,8 +1,7 @@
 import { execFile } from 'node:child_process'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { Test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { startCluster } from './cluster.ts'
 import { permit, phaseOf, says, startController, watchModels } from './controller.ts'
@@ -12,7 +11,7 @@ import { startKubelet } from './kubelet.ts'
 import { at, nameOf, objects, ofKind } from './objects.ts'
 import { controlPlane, kpt } from './parts.ts'
 import { expanded } from './process.ts'
-import { told } from './scenario.ts'
+import { scenario } from './scenario.ts'
 import { scratch } from './scratch.ts'
 
 /** kpt applies what was rendered, waits for it by kstatus, and prunes what has left Git. */
@@ -83,16 +82,11 @@ else {
   }
   const jobOf = (name: string): string => nameOf(ofKind(objects(expanded(model(name))), 'Job')[0] ?? {})
 
-  const scenario = (test: Test, story: string, act: () => Promise<void>): void => {
-    test(story, async () => {
-      const [before, bytes] = [performance.now(), there.bytesSent()]
-      await act()
-      told(`kpt live ${story}`, { seconds: (performance.now() - before) / 1000, bytes: there.bytesSent() - bytes })
-    })
-  }
-
   describe('kpt live', (test) => {
-    scenario(test, 'waits until all that it applied is Ready, and a second time changes nothing', async () => {
+    const tried = (story: string, act: () => Promise<void>): void =>
+      scenario(test, story, act, { under: 'kpt live ', bytesSent: () => there.bytesSent() })
+
+    tried('waits until all that it applied is Ready, and a second time changes nothing', async () => {
       render('one', 'two')
       await live('init', folder, `--namespace=${NAMESPACE}`)
       const said = await apply()
@@ -106,7 +100,7 @@ else {
       assert.is(there.bytesSent(), before)
     })
 
-    scenario(test, 'prunes model and Job of what has left Git, and keeps the claim', async () => {
+    tried('prunes model and Job of what has left Git, and keeps the claim', async () => {
       render('one')
       const said = await apply()
       assert.equal(
@@ -117,7 +111,7 @@ else {
       assert.is(phaseOf(models.states(`${NAMESPACE}/one`).at(-1)), 'Ready')
     })
 
-    scenario(test, 'fails with a model that failed', async () => {
+    tried('fails with a model that failed', async () => {
       render('one', 'gated')
       const error: unknown = await apply(ENOUGH_SECONDS).then(
         () => undefined,
@@ -132,7 +126,6 @@ else {
       await kubelet.stop()
       await cluster.stop()
       await there.close()
-      rmSync(folder, { recursive: true })
     })
   })
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Termination, terminationText } from '../crds/termination.ts'
 import { certificates } from './certificates.ts'
-import type { Answer, Cluster } from './cluster.ts'
+import { type Answer, type Cluster, MERGE } from './cluster.ts'
 import {
   type Data,
   type Exit,
@@ -600,7 +600,7 @@ async function addNode(cluster: Cluster, port: number): Promise<void> {
   const state = { capacity: amounts, allocatable: amounts, conditions: [{ ...ready, ...times }], addresses }
   await cluster.request('PATCH', `${path}/status`, { status: { ...state, daemonEndpoints } }, STRATEGIC)
   // New nodes are tainted until the controller of nodes has seen that they are ready, and there is none.
-  await cluster.request('PATCH', path, { spec: { taints: null } }, { 'content-type': 'application/merge-patch+json' })
+  await cluster.request('PATCH', path, { spec: { taints: null } }, MERGE)
 }
 
 const volumeName = ({ metadata }: Claim): string => `pvc-${metadata.uid}`

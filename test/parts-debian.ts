@@ -30,7 +30,6 @@ export async function debianProgram(name: string, from: string, versionFlag: str
   if (release === undefined || !findIn(path, 'apt-get') || !findIn(path, 'dpkg-deb')) {
     return missing('it is not on PATH, and there is no apt-get to unpack it with', `install ${name}`, false)
   }
-  // A release of a distribution keeps the versions it came with.
   const part = await kept({ name, version: 'unknown', key: release }, async ({ into, folder }) => {
     console.error(`unpacking ${name} of ${release}`)
     const failed = await unpack(from, into)
@@ -49,7 +48,8 @@ export async function debianProgram(name: string, from: string, versionFlag: str
 
 const PROGRAMS = ['usr/bin', 'usr/sbin', 'bin', 'sbin']
 
-function debianRelease(): string | undefined {
+/** A release of a distribution keeps the versions it came with. */
+export function debianRelease(): string | undefined {
   try {
     const text = readFileSync('/etc/os-release', 'utf8')
     const value = (key: string): string | undefined => new RegExp(`^${key}="?([\\w.-]+)"?$`, 'm').exec(text)?.[1]

@@ -16,6 +16,7 @@ import {
   run,
   shellWord,
 } from './parts-cache.ts'
+import { debianRelease } from './parts-debian.ts'
 import { type Programs, programs } from './parts-running.ts'
 
 /**
@@ -53,11 +54,12 @@ const BASE = ['base-files', 'netbase', 'tzdata', 'ca-certificates', 'libc6', 'li
 export const podman: () => Promise<Part | Missing> = once(async () => {
   const missing = missingPart('podman')
   if (process.platform !== 'linux') return missing('containers need Linux', 'run this on Linux', false)
-  if (!findIn(path, 'apt-get') || !findIn(path, 'dpkg-deb'))
+  const release = debianRelease()
+  if (release === undefined || !findIn(path, 'apt-get') || !findIn(path, 'dpkg-deb'))
     return missing('there is no apt-get to unpack it and a base image with', 'run this on Debian or Ubuntu', false)
-  const key = `${release()}-${hash('sha1', [...TOOLS, ...BASE].join()).slice(0, 10)}`
+  const key = `${release}-${hash('sha1', [...TOOLS, ...BASE].join()).slice(0, 10)}`
   const part = await kept({ name: 'podman', version: 'unknown', key }, async ({ into, folder }) => {
-    console.error(`unpacking podman of ${release()}`)
+    console.error(`unpacking podman of ${release}`)
     const failed = (await unpacked(TOOLS, into, 'root')) ?? (await unpacked(BASE, into, 'base'))
     if (failed !== undefined)
       return missing(`its packages cannot be unpacked: ${failed}`, 'see that the Debian mirror can be reached', true)
@@ -86,13 +88,6 @@ export async function startEngine(): Promise<Engine | Missing> {
     'run as root where namespaces, overlayfs and cgroups can be had',
     false,
   )
-}
-
-/** A release of a distribution keeps the versions it came with. */
-function release(): string {
-  const text = readFileSync('/etc/os-release', 'utf8')
-  const value = (key: string): string | undefined => new RegExp(`^${key}="?([\\w.-]+)"?$`, 'm').exec(text)?.[1]
-  return `${value('ID')}-${value('VERSION_ID') ?? value('VERSION_CODENAME') ?? 'unstable'}`
 }
 
 /** The packages, whether they are installed or not, in one tree. Returns what went wrong. */

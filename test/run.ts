@@ -106,8 +106,8 @@ function line({ passed, failed, skipped }: Tally): string {
 }
 
 /**
- * The output of a step is shown when it failed; what the real parts are is always shown. Why a
- * part is missing, and how to get it, stands with the parts.
+ * The output of a step is shown when it failed; what the real parts are is always shown. Why a part is missing, and how
+ * to get it, stands with the parts.
  */
 function outcome({ name, command, args, tally }: Step): Promise<Tally> {
   return new Promise((resolve) => {

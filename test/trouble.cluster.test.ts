@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import type { Plain } from '../crds/arksmodel.ts'
 import { asPlain } from '../fn/merge.ts'
-import { startCluster } from './cluster.ts'
+import { MERGE, startCluster } from './cluster.ts'
 import {
   type Controller,
   conditionOf,
@@ -23,7 +23,7 @@ import { type Blow, loadedAfter, type Pod, startKubelet, type Trouble } from './
 import { at, nameOf, objects, ofKind } from './objects.ts'
 import { controlPlane, judges } from './parts.ts'
 import { expanded } from './process.ts'
-import { told } from './scenario.ts'
+import { scenario, told } from './scenario.ts'
 import { scratch } from './scratch.ts'
 import { eventually, until } from './until.ts'
 import { agreesWith, type Mark, SHIPPED, verdicts } from './verdicts.ts'
@@ -49,8 +49,6 @@ const LLAMA = 'meta-llama/Llama-3.1-8B-Instruct'
 const TINY = 'tiny.bin'
 const TINY_SIZE = 100_000
 
-const MERGE = { 'content-type': 'application/merge-patch+json' }
-
 const isReady = (model: Plain): boolean => phaseOf(model) === 'Ready'
 const isReadyNow = (model: Plain): boolean =>
   isReady(model) && at(model, 'status', 'observedGeneration') === at(model, 'metadata', 'generation')
@@ -59,8 +57,6 @@ const hasReason =
   (model: Plain): boolean =>
     conditionOf(model, 'Ready')[1] === reason
 const isFailed = (model: Plain): boolean => phaseOf(model) === 'Failed'
-
-const since = (start: number): number => (performance.now() - start) / 1000
 
 const modelOf = ({ metadata }: Pod): string => metadata.labels?.['arks.ai/model'] ?? ''
 
@@ -435,7 +431,7 @@ ${instanceSpec === undefined ? '' : `  instanceSpec: ${instanceSpec}\n`}`
     const before = performance.now()
     await restricted(name)
     await SCENARIOS[name].act()
-    return since(before)
+    return (performance.now() - before) / 1000
   }
   /** Most of the time of each is waiting. */
   const begun = new Map<Name, Promise<number>>()
@@ -456,8 +452,9 @@ ${instanceSpec === undefined ? '' : `  instanceSpec: ${instanceSpec}\n`}`
       })
     }
 
-    test("the document's example, from `kubectl apply -k` to its YAML", async () => {
-      const before = performance.now()
+    const tinyBytes = (): number => there.bytesSent(TINY)
+
+    const documented = async (): Promise<void> => {
       const label = { 'pod-security.kubernetes.io/enforce': 'restricted' }
       await cluster.request('PATCH', '/api/v1/namespaces/default', { metadata: { labels: label } }, MERGE)
       const folder = scratch({
@@ -481,14 +478,9 @@ ${instanceSpec === undefined ? '' : `  instanceSpec: ${instanceSpec}\n`}`
       const [head, row] = (await run(['get', 'arksmodel'])).stdout.split('\n')
       assert.match(head ?? '', /^NAME +AGE +MODEL +PHASE$/)
       assert.match(row ?? '', /^qwen-7b +\S+ +Qwen\/Qwen2\.5-7B-Instruct-1M +Ready$/)
-      told("the document's example, from `kubectl apply -k` to its YAML", {
-        seconds: since(before),
-        bytes: there.bytesSent(TINY),
-      })
-    })
+    }
 
-    test('two tenants with prefixes and a token each: one may load the model, the other one may not', async () => {
-      const before = performance.now()
+    const twoTenants = async (): Promise<void> => {
       await restricted('models')
       // A token is one word.
       const text = readFileSync('examples/two-tenants/rendered/expected.yaml', 'utf8').replaceAll(
@@ -505,18 +497,13 @@ ${instanceSpec === undefined ? '' : `  instanceSpec: ${instanceSpec}\n`}`
         existsSync(join(kubelet.folder(`models/${team}-llama-8b`), `models/models/${team}-llama-8b/config.json`)),
       )
       assert.equal(held, [true, false])
-      told('two tenants with prefixes and a token each: one may load the model, the other one may not', {
-        seconds: since(before),
-      })
-    })
+    }
 
-    test('200 models at once, of which 8 cannot be loaded, each for another reason', async () => {
-      const before = performance.now()
-      const bytes = there.bytesSent(TINY)
+    const twoHundred = async (): Promise<void> => {
+      const before = tinyBytes()
       await restricted('many')
       const loaded = Array.from({ length: 32 }, (_, i) => `m${i}`)
       const good = [...loaded, ...Array.from({ length: 160 }, (_, i) => `stood-in-${i}`)]
-      const bad = Object.keys(BAD)
       troubles.set('nowhere', { kind: 'unschedulable', message: '0/1 nodes are available: 1 Insufficient memory.' })
       troubles.set('no-image', { kind: 'no-image', message: 'not found' })
       const text = [
@@ -529,15 +516,21 @@ ${instanceSpec === undefined ? '' : `  instanceSpec: ${instanceSpec}\n`}`
       ))
         assert.ok(status < 300, JSON.stringify(body))
       for (const name of good) await models.seen(`many/${name}`, 'Ready', isReadyNow)
-      for (const name of bad)
-        await models.seen(`many/${name}`, BAD[name]?.reason ?? '', hasReason(BAD[name]?.reason ?? ''))
-      for (const name of bad)
-        assert.is(isFailed(models.states(`many/${name}`).at(-1) ?? {}), BAD[name]?.isFinal === true, name)
-      told('200 models at once, of which 8 cannot be loaded, each for another reason', {
-        seconds: since(before),
-        bytes: there.bytesSent(TINY) - bytes,
-      })
-      assert.ok(there.bytesSent(TINY) - bytes <= loaded.length * (TINY_SIZE + QUESTIONS))
+      for (const [name, { reason }] of Object.entries(BAD)) await models.seen(`many/${name}`, reason, hasReason(reason))
+      for (const [name, { isFinal }] of Object.entries(BAD))
+        assert.is(isFailed(models.states(`many/${name}`).at(-1) ?? {}), isFinal, name)
+      assert.ok(tinyBytes() - before <= loaded.length * (TINY_SIZE + QUESTIONS))
+    }
+
+    scenario(test, "the document's example, from `kubectl apply -k` to its YAML", documented, { bytesSent: tinyBytes })
+    scenario(
+      test,
+      'two tenants with prefixes and a token each: one may load the model, the other one may not',
+      twoTenants,
+      {},
+    )
+    scenario(test, '200 models at once, of which 8 cannot be loaded, each for another reason', twoHundred, {
+      bytesSent: tinyBytes,
     })
 
     if (judge.kind === 'part')

@@ -19,3 +19,9 @@ export async function eventually(what: string, holds: () => Promise<boolean> | b
     if (await holds()) return
   throw new Error(`not within ${LONGEST_MS} ms: ${what}`)
 }
+
+/** What can be waited for, and what ends the waiting. */
+export function gated(): readonly [Promise<void>, () => void] {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return [promise, resolve]
+}
