@@ -4,11 +4,12 @@ import { json } from '../crds/json.ts'
 import { valueAt } from '../crds/place.ts'
 import { VERSION } from '../crds/version.ts'
 import type { Access, Credentials } from './access.ts'
-import { withoutManagedFields } from './managed-fields.ts'
+import { type Read as Binary, status } from './messages.ts'
+import { PROTOBUF } from './protobuf.ts'
 
 /** Requests to the API server over HTTP/1.1: a stream of HTTP/2 that is lost in the network would take all with it. */
 export interface Client {
-  /** The parsed JSON of the answer. Throws an `ApiError`. */
+  /** The answer as parsed JSON, or what of it is wanted. Throws an `ApiError`. */
   request(call: Call): Promise<unknown>
   /** A watch whose answer has begun. Throws an `ApiError` where the server refuses. */
   watch(call: WatchCall): Promise<Lines>
@@ -31,8 +32,8 @@ export interface Call {
   readonly signal?: AbortSignal
   /** A connection that nothing else uses. */
   readonly lane?: 'lease'
-  /** Answers with all `managedFields` empty, which nobody then has to read. */
-  readonly leavesOut?: 'managedFields'
+  /** Of an answer in protobuf, which is then asked for: what is wanted of it. Without: JSON. */
+  readonly binary?: Binary | undefined
 }
 
 export interface WatchCall {
@@ -133,7 +134,12 @@ export function client({ access, onAnswer = () => {} }: ClientOptions): Client {
         ...(isSecure ? tls : {}),
         method: METHODS[ask.verb],
         agent: proxy ?? agents[ask.lane],
-        headers: { ...HEADERS, ...(ask.body === undefined ? {} : { 'Content-Type': ask.contentType }), ...headers },
+        headers: {
+          ...HEADERS,
+          Accept: ask.accept,
+          ...(ask.body === undefined ? {} : { 'Content-Type': ask.contentType }),
+          ...headers,
+        },
       },
       body: ask.body,
     })
@@ -193,15 +199,17 @@ export function client({ access, onAnswer = () => {} }: ClientOptions): Client {
   }
 
   return {
-    async request({ verb, path, query, body, contentType, timeoutMs = TIMEOUT_MS, signal, lane, leavesOut }) {
+    async request({ verb, path, query, body, contentType, timeoutMs = TIMEOUT_MS, signal, lane, binary }) {
       const what = `cannot ${verb} ${path}`
       const ending = begun(timeoutMs, what, signal)
-      const type = contentType ?? (verb === 'patch' ? 'application/merge-patch+json' : 'application/json')
-      const ask: Ask = { verb, path, query, ...textOf(body), contentType: type, lane: lane ?? 'rest', ending, what }
+      const type = contentType ?? (verb === 'patch' ? 'application/merge-patch+json' : JSON_TYPE)
+      const accept = binary === undefined ? JSON_TYPE : `${PROTOBUF},${JSON_TYPE}`
+      const sending = { ...textOf(body), contentType: type, accept }
+      const ask: Ask = { verb, path, query, ...sending, lane: lane ?? 'rest', ending, what }
       try {
         return await answered(ask, async (message, release) => {
-          const whole = await text(message, MOST_OF_AN_ANSWER)
-          const answer = parsed(leavesOut === undefined ? whole : withoutManagedFields(whole), ask)
+          const whole = await bytes(message, MOST_OF_AN_ANSWER)
+          const answer = binary !== undefined && isBinary(message) ? read(whole, binary, ask) : parsed(whole, ask)
           release()
           return answer
         })
@@ -235,9 +243,17 @@ export function client({ access, onAnswer = () => {} }: ClientOptions): Client {
   }
 }
 
-const HEADERS = { Accept: 'application/json', 'User-Agent': `arksmodel-controller/${VERSION}` }
+const JSON_TYPE = 'application/json'
+const HEADERS = { 'User-Agent': `arksmodel-controller/${VERSION}` }
 const TIMEOUT = 'Timeout'
-const WATCH = { verb: 'watch', lane: 'watch', body: undefined, isVersioned: false, contentType: '' } as const
+const WATCH = {
+  verb: 'watch',
+  lane: 'watch',
+  body: undefined,
+  isVersioned: false,
+  contentType: '',
+  accept: JSON_TYPE,
+} as const
 
 interface Ask {
   readonly verb: Verb | 'watch'
@@ -247,6 +263,7 @@ interface Ask {
   /** It names the resourceVersion that it is meant for, so that a second one does no harm. */
   readonly isVersioned: boolean
   readonly contentType: string
+  readonly accept: string
   readonly lane: 'lease' | 'rest' | 'watch'
   readonly ending: Ending
   /** The beginning of an error's message. */
@@ -389,7 +406,7 @@ function dropIdle(agent: Agent): void {
   for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
 }
 
-async function text(message: IncomingMessage, limit: number): Promise<string> {
+async function bytes(message: IncomingMessage, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of message) {
@@ -398,51 +415,65 @@ async function text(message: IncomingMessage, limit: number): Promise<string> {
     length += chunk.length
     if (length > limit) throw new TooLong(chunks)
   }
-  return Buffer.concat(chunks).toString()
+  return Buffer.concat(chunks)
 }
 
 /** A smaller page may do. */
 export const TOO_LONG = 'AnswerTooLong'
 
 class TooLong extends Error {
-  readonly start: string
+  readonly start: Buffer
 
   constructor(chunks: readonly Buffer[]) {
     super('the answer is too long')
-    this.start = Buffer.concat(chunks).toString()
+    this.start = Buffer.concat(chunks)
   }
 }
 
-function parsed(answer: string, { what }: Ask): unknown {
+/** Whatever was asked for, some proxies answer otherwise. */
+const isBinary = ({ headers }: IncomingMessage): boolean => headers['content-type']?.startsWith(PROTOBUF) === true
+
+function parsed(answer: Buffer, { what }: Ask): unknown {
+  const text = answer.toString()
   try {
-    return JSON.parse(answer)
+    return JSON.parse(text)
   } catch (cause) {
-    throw new ApiError(what, { code: 0, reason: 'NotJson', said: answer.slice(0, MOST_SAID), cause })
+    throw new ApiError(what, { code: 0, reason: 'NotJson', said: text.slice(0, MOST_SAID), cause })
   }
+}
+
+function read(answer: Buffer, binary: Binary, { what }: Ask): unknown {
+  const found = binary(answer)
+  if (found === undefined) throw new ApiError(what, { code: 0, reason: 'NotProtobuf', said: 'it cannot be read' })
+  return found
 }
 
 const MOST_SAID = 1000
 
 async function refusal(message: IncomingMessage, { what }: Ask): Promise<ApiError> {
   const { statusCode: code = 0, headers } = message
-  const body = await text(message, MOST_OF_AN_ERROR).catch((error: unknown) =>
-    error instanceof TooLong ? error.start : '',
+  const body = await bytes(message, MOST_OF_AN_ERROR).catch((error: unknown) =>
+    error instanceof TooLong ? error.start : Buffer.alloc(0),
   )
-  return new ApiError(what, { code, ...stated(body, code), ...later(headers['retry-after'], body) })
+  const said = isBinary(message) ? status(body) : json(body.toString())
+  return new ApiError(what, {
+    code,
+    ...stated(said, code, isBinary(message) ? '' : body.toString()),
+    ...later(headers['retry-after'], said),
+  })
 }
 
 /** As the Status says, or what a proxy says instead of one. */
-function stated(body: string, code: number): Pick<Refusal, 'reason' | 'said'> {
-  const status = json(body)
+function stated(status: unknown, code: number, otherwise: string): Pick<Refusal, 'reason' | 'said'> {
   const [reason, said] = [valueAt(status, ['reason']), valueAt(status, ['message'])]
   return {
     reason: typeof reason === 'string' && reason !== '' ? reason : (http.STATUS_CODES[code] ?? ''),
-    said: (typeof said === 'string' ? said : body).slice(0, MOST_SAID),
+    said: (typeof said === 'string' ? said : otherwise).slice(0, MOST_SAID),
   }
 }
 
-function later(header: string | undefined, body: string): Pick<Refusal, 'retryAfterMs'> {
-  const stated = Number(valueAt(json(body), ['details', 'retryAfterSeconds']) ?? 0) * 1000
+function later(header: string | undefined, status: unknown): Pick<Refusal, 'retryAfterMs'> {
+  const stated = Number(valueAt(status, ['details', 'retryAfterSeconds']) ?? 0) * 1000
   const asked =
     header === undefined ? 0 : /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
   const ms = Math.min(Math.max(stated || 0, asked || 0), LONGEST_RETRY_AFTER_MS)

@@ -2,6 +2,7 @@ import { json } from '../crds/json.ts'
 import { valueAt } from '../crds/place.ts'
 import { ApiError, type Client, type Lines, TOO_LONG } from './client.ts'
 import { keyOf } from './key-of.ts'
+import type { Read } from './messages.ts'
 
 /** A collection of the API server, kept up to date here by list and watch. */
 export interface Reflector<T extends Item> {
@@ -34,8 +35,8 @@ export interface Source<T extends Item> {
   /** Of the collection: `/apis/batch/v1/jobs`, or that of one namespace. */
   readonly path: string
   readonly labelSelector?: string | undefined
-  /** What `trimmed` does not need of an object. */
-  readonly leavesOut?: 'managedFields'
+  /** Reads what `trimmed` needs out of a list in protobuf. Without: it is listed as JSON. */
+  readonly list?: Read | undefined
   /** Undefined for what is no object that we can use. The items of a list have neither apiVersion nor kind. */
   readonly trimmed: (object: unknown) => T | undefined
 }
@@ -174,15 +175,8 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
 
   const page = async (next: string | undefined, limit: number | undefined): Promise<Page> => {
     const query = { labelSelector: source.labelSelector, limit, continue: next }
-    const { path, leavesOut } = source
-    const answer = await client.request({
-      verb: 'list',
-      path,
-      query,
-      timeoutMs: timing.listMs,
-      signal,
-      ...(leavesOut && { leavesOut }),
-    })
+    const { path, list: binary } = source
+    const answer = await client.request({ verb: 'list', path, query, timeoutMs: timing.listMs, signal, binary })
     hear()
     return parsedPage(answer)
   }

@@ -4,6 +4,7 @@ import { valueAt } from '../crds/place.ts'
 import type { Caches } from './catalogue.ts'
 import type { Client } from './client.ts'
 import type { Log } from './log.ts'
+import { claimList, jobList, podList } from './messages.ts'
 import type { Metrics } from './metrics.ts'
 import { type Change, type CollectionState, type Item, type Reflector, reflector, type Source } from './reflector.ts'
 import {
@@ -56,13 +57,13 @@ export interface WatchOptions {
 
 const RESOURCES = {
   arksmodels: { group: 'apis/arks.ai/v1' },
-  persistentvolumeclaims: { group: 'api/v1', leavesOut: 'managedFields' },
-  jobs: { group: 'apis/batch/v1', labelSelector: MODEL_LABEL, leavesOut: 'managedFields' },
+  persistentvolumeclaims: { group: 'api/v1', list: claimList },
+  jobs: { group: 'apis/batch/v1', labelSelector: MODEL_LABEL, list: jobList },
   // Upstream's serving pods carry the model's label, too.
   pods: {
     group: 'api/v1',
     labelSelector: `${MODEL_LABEL},app.kubernetes.io/component=worker`,
-    leavesOut: 'managedFields',
+    list: podList,
   },
 } as const
 

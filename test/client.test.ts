@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert'
 import type { Access, Credentials } from '../controller/access.ts'
 import { type Answered, ApiError, type Client, client } from '../controller/client.ts'
+import { jobList } from '../controller/messages.ts'
 import { valueAt } from '../crds/place.ts'
 import { VERSION } from '../crds/version.ts'
 import { certificates } from './certificates.ts'
@@ -135,6 +136,22 @@ describe('client: requests', (test) => {
       api.faults.push({ when: isAny, do: { kind: 'body', text: '<html>Sign in' } })
       const error = await refusal(client.request({ verb: 'list', path: MODELS }))
       assert.equal([error.code, error.reason, error.said], [0, 'NotJson', '<html>Sign in'])
+    }))
+
+  test('protobuf is asked for where it can be read, and is not insisted on', () =>
+    played(async ({ api, client }) => {
+      const jobs = '/apis/batch/v1/jobs'
+      const list = (): Promise<unknown> => client.request({ verb: 'list', path: jobs, binary: jobList })
+      assert.equal(valueAt(await list(), ['kind']), 'JobList')
+      assert.is(api.log[0]?.headers.accept, 'application/vnd.kubernetes.protobuf,application/json')
+      await client.request({ verb: 'list', path: jobs })
+      assert.is(api.log[1]?.headers.accept, 'application/json')
+
+      const type = 'application/vnd.kubernetes.protobuf'
+      api.faults.push({ when: isAny, do: { kind: 'body', type, text: Buffer.from('no protobuf') } })
+      assert.is((await refusal(list())).message, `cannot list ${jobs}: NotProtobuf: it cannot be read`)
+      api.faults.push({ when: isAny, do: { kind: 'body', type, code: 503, text: Buffer.from('no protobuf') } })
+      assert.is((await refusal(list())).message, `cannot list ${jobs}: 503 Service Unavailable`)
     }))
 
   test('an endless error is read as far as its beginning', () =>

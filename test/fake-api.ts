@@ -84,8 +84,8 @@ export type Misbehaviour =
       /** Seconds. */
       readonly retryAfter?: number
     }
-  /** 200 with this body, whatever was asked. */
-  | { readonly kind: 'body'; readonly text: string | Buffer }
+  /** This body, whatever was asked; 200 if no code is given. */
+  | { readonly kind: 'body'; readonly text: string | Uint8Array; readonly code?: number; readonly type?: string }
   /** The head of a watch, then this, then its end, or nothing more, or the watch as usual. */
   | { readonly kind: 'write'; readonly text: string; readonly next: 'end' | 'reset' | 'silence' | 'go-on' }
   /** In the middle of the first event. */
@@ -615,7 +615,10 @@ function matches(object: Stored, selector: string): boolean {
 function isInstead(fault: Misbehaviour, response: ServerResponse): boolean {
   if (fault.kind === 'reset') reset(response.socket)
   if (fault.kind === 'status') refuse(response, fault)
-  if (fault.kind === 'body') response.writeHead(200).end(fault.text)
+  if (fault.kind === 'body')
+    response
+      .writeHead(fault.code ?? 200, fault.type === undefined ? {} : { 'content-type': fault.type })
+      .end(fault.text)
   return ['hang', 'reset', 'status', 'body'].includes(fault.kind)
 }
 

@@ -2,11 +2,12 @@ import { parseAllDocuments } from 'yaml'
 import type { Plain } from '../crds/arksmodel.ts'
 import { asPlain } from '../fn/merge.ts'
 
-/** The objects of a stream, as values. */
-export const objects = (text: string): readonly Plain[] =>
-  parseAllDocuments(text)
-    .map((document) => asPlain(document.toJS()))
-    .filter((object) => object['kind'] !== undefined)
+/** The objects of a stream, as values. Throws where it is no YAML: a test must not go on with half of an object. */
+export function objects(text: string): readonly Plain[] {
+  const documents = parseAllDocuments(text)
+  for (const { errors } of documents) if (errors[0] !== undefined) throw errors[0]
+  return documents.map((document) => asPlain(document.toJS())).filter((object) => object['kind'] !== undefined)
+}
 
 /** A member of an object, however deep. */
 export const at = (value: unknown, ...path: readonly (string | number)[]): unknown =>
