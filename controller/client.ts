@@ -12,7 +12,7 @@ export interface Client {
   /** The answer as parsed JSON, or what of it is wanted. Throws an `ApiError`. */
   request(call: Call): Promise<unknown>
   /** A watch whose answer has begun. Throws an `ApiError` where the server refuses. */
-  watch(call: WatchCall): Promise<Lines>
+  watch(call: WatchCall): Promise<Events>
   /** Ends everything that is under way, and takes no more. */
   close(): void
 }
@@ -44,13 +44,18 @@ export interface WatchCall {
   /** Without a byte, while the next is awaited. */
   readonly silenceMs?: number
   readonly signal?: AbortSignal
+  /** Of an event in protobuf, which is then asked for: what is wanted of it. Without: JSON. */
+  readonly binary?: Binary | undefined
 }
 
 /** What is undefined is left out. */
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>
 
-/** To be read once. A line that the server did not end is left out. Throws an `ApiError` where the stream breaks. */
-export interface Lines extends AsyncIterable<string> {
+/**
+ * To be read once: each event as parsed JSON, or what of it is wanted, and undefined for one that cannot be read. One that
+ * the server did not end is left out. Throws an `ApiError` where the stream breaks.
+ */
+export interface Events extends AsyncIterable<unknown> {
   /** From our side; whoever reads comes to the end. */
   close(): void
 }
@@ -114,7 +119,7 @@ const MOST_CONNECTIONS = 10
 const MOST_OF_AN_ERROR = 64 * 1024
 const MOST_OF_AN_ANSWER = 128 * 1024 * 1024
 /** An object has at most 1.5 MiB in etcd; escaped it may be some times larger. */
-const MOST_OF_A_LINE = 16 * 1024 * 1024
+const MOST_OF_AN_EVENT = 16 * 1024 * 1024
 /** A wrong number in a header must not stop us for days. */
 const LONGEST_RETRY_AFTER_MS = 10 * 60_000
 
@@ -219,16 +224,20 @@ export function client({ access, onAnswer = () => {} }: ClientOptions): Client {
       }
     },
 
-    async watch({ path, query, headersMs = TIMEOUT_MS, silenceMs = SILENCE_MS, signal }) {
+    async watch({ path, query, headersMs = TIMEOUT_MS, silenceMs = SILENCE_MS, signal, binary }) {
       const what = `cannot watch ${path}`
       const ending = begun(headersMs, what, signal)
       const over = (): void => {
         ending.over()
         underway.delete(ending)
       }
-      const ask: Ask = { ...WATCH, path, query, ending, what }
+      const accept = binary === undefined ? JSON_TYPE : `${PROTOBUF};stream=watch,${JSON_TYPE}`
+      const ask: Ask = { ...WATCH, accept, path, query, ending, what }
       try {
-        return await answered(ask, async (message) => lines(message, ask, silenceMs, over))
+        return await answered(ask, async (message) => {
+          const form = binary !== undefined && isBinary(message) ? frames(binary) : lines
+          return events(message, ask, { ...form, silenceMs, over })
+        })
       } catch (error) {
         over()
         throw error
@@ -252,7 +261,6 @@ const WATCH = {
   body: undefined,
   isVersioned: false,
   contentType: '',
-  accept: JSON_TYPE,
 } as const
 
 interface Ask {
@@ -493,38 +501,84 @@ function unanswered(cause: unknown, { what }: Ask): ApiError {
   })
 }
 
-const LINE_FEED = 0x0a
+interface Form {
+  /** All events that are whole now. Throws `TooLong` when one becomes longer than any can be. */
+  readonly cut: () => (chunk: Buffer) => Iterable<Buffer>
+  readonly read: (bytes: Buffer) => unknown
+}
 
 /** Cut before they are decoded: no character of UTF-8 is then cut, and only the line feed ends a line. */
-function lines(message: IncomingMessage, ask: Ask, silenceMs: number, over: () => void): Lines {
+const lines: Form = {
+  read: (line) => json(line.toString()),
+  cut() {
+    let [parts, held]: [Buffer[], number] = [[], 0]
+    return function* whole(chunk) {
+      let start = 0
+      for (let end = chunk.indexOf(LINE_FEED); end !== -1; end = chunk.indexOf(LINE_FEED, start)) {
+        parts.push(chunk.subarray(start, end))
+        yield joined(parts)
+        start = end + 1
+        parts = []
+        held = 0
+      }
+      parts.push(chunk.subarray(start))
+      held += chunk.length - start
+      if (held > MOST_OF_AN_EVENT) throw new TooLong(parts)
+    }
+  },
+}
+
+const LINE_FEED = 0x0a
+
+/** Each has its length in front, in four bytes. */
+const frames = (read: Binary): Form => ({
+  read,
+  cut() {
+    let [parts, held]: [Buffer[], number] = [[], 0]
+    return function* whole(chunk) {
+      parts.push(chunk)
+      held += chunk.length
+      while (held >= LENGTH_BYTES) {
+        if ((parts[0]?.length ?? 0) < LENGTH_BYTES) parts = [joined(parts)]
+        const end = LENGTH_BYTES + (parts[0]?.readUInt32BE() ?? 0)
+        if (end > MOST_OF_AN_EVENT) throw new TooLong(parts)
+        if (held < end) return
+        const all = joined(parts)
+        yield all.subarray(LENGTH_BYTES, end)
+        parts = [all.subarray(end)]
+        held -= end
+      }
+    }
+  },
+})
+
+const LENGTH_BYTES = 4
+
+const joined = (parts: readonly Buffer[]): Buffer =>
+  parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
+
+interface Reading extends Form {
+  readonly silenceMs: number
+  readonly over: () => void
+}
+
+function events(message: IncomingMessage, ask: Ask, { cut, read, silenceMs, over }: Reading): Events {
   const { ending, what } = ask
   ending.limit(silenceMs, `nothing came for ${silenceMs / 1000} s`)
   let isClosed = false
 
-  async function* read(): AsyncGenerator<string> {
-    let parts: Buffer[] = []
-    let held = 0
+  async function* all(): AsyncGenerator<unknown> {
+    const whole = cut()
     try {
       for await (const chunk of message) {
         if (!Buffer.isBuffer(chunk)) continue
         ending.refresh()
-        let start = 0
-        for (let end = chunk.indexOf(LINE_FEED); end !== -1; end = chunk.indexOf(LINE_FEED, start)) {
-          parts.push(chunk.subarray(start, end))
-          const line = Buffer.concat(parts).toString()
-          start = end + 1
-          parts = []
-          held = 0
-          yield line
-        }
-        parts.push(chunk.subarray(start))
-        held += chunk.length - start
-        if (held > MOST_OF_A_LINE)
-          throw new ApiError(what, { code: 0, reason: 'LineTooLong', said: `more than ${MOST_OF_A_LINE} bytes` })
+        for (const each of whole(chunk)) yield read(each)
       }
     } catch (error) {
       if (isClosed) return
-      throw error instanceof ApiError ? error : unanswered(error, ask)
+      if (error instanceof ApiError) throw error
+      throw error instanceof TooLong ? tooLong(what) : unanswered(error, ask)
     } finally {
       over()
       ending.end(gone('Closed', '', what))
@@ -532,7 +586,7 @@ function lines(message: IncomingMessage, ask: Ask, silenceMs: number, over: () =
   }
 
   return {
-    [Symbol.asyncIterator]: read,
+    [Symbol.asyncIterator]: all,
     close() {
       isClosed = true
       over()
@@ -540,3 +594,6 @@ function lines(message: IncomingMessage, ask: Ask, silenceMs: number, over: () =
     },
   }
 }
+
+const tooLong = (what: string): ApiError =>
+  new ApiError(what, { code: 0, reason: 'EventTooLong', said: `more than ${MOST_OF_AN_EVENT} bytes` })

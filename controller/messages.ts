@@ -1,4 +1,23 @@
-import { decoded, flag, inline, type Message, map, number, object, objects, text, texts, time } from './protobuf.ts'
+import { HASH_LABEL, MODEL_LABEL } from '../crds/names.ts'
+import {
+  bare,
+  bytes,
+  decoded,
+  flag,
+  inline,
+  type Message,
+  map,
+  number,
+  object,
+  objects,
+  text,
+  texts,
+  time,
+} from './protobuf.ts'
+import { COMPLETION_INDEX } from './seen.ts'
+
+/** An annotation of the bookmark behind the last object that there was. */
+export const INITIAL_EVENTS_END = 'k8s.io/initial-events-end'
 
 /**
  * What `seen.ts` reads of the built-in kinds, by the numbers that their fields have in `generated.proto` of k8s.io/api
@@ -12,8 +31,8 @@ const METADATA = object('metadata', {
   6: text('resourceVersion'),
   8: time('creationTimestamp'),
   9: time('deletionTimestamp'),
-  11: map('labels'),
-  12: map('annotations'),
+  11: map('labels', [MODEL_LABEL, HASH_LABEL]),
+  12: map('annotations', [COMPLETION_INDEX, INITIAL_EVENTS_END]),
   13: objects('ownerReferences', { 1: text('kind'), 3: text('name'), 4: text('uid'), 6: flag('controller') }),
 })
 
@@ -37,7 +56,7 @@ const VOLUME: Message = {
 }
 
 const TEMPLATE = object('template', {
-  1: object('metadata', { 12: map('annotations') }),
+  1: object('metadata', { 12: map('annotations', [MODEL_LABEL]) }),
   2: object('spec', { 1: objects('volumes', VOLUME), 2: objects('containers', CONTAINER) }),
 })
 
@@ -82,21 +101,33 @@ const STATUS: Message = {
 /** Takes bytes to what they stand for; undefined: they are no such thing. */
 export type Read = (bytes: Uint8Array) => unknown
 
-const list = (kind: string, item: Message): Read => {
-  const message = {
-    1: object('metadata', { 2: text('resourceVersion'), 3: text('continue') }),
-    2: objects('items', item),
-  }
-  return (bytes) => {
-    const found = decoded(bytes, kind, message)
-    // One without items is empty.
-    return found && { items: [], ...found }
+/** How the list of a kind and the events of its watch are read. */
+export interface Binary {
+  readonly list: Read
+  readonly event: Read
+}
+
+const EVENT: Message = { 1: text('type'), 2: inline({ 1: bytes('raw') }) }
+
+function binary(kind: string, item: Message): Binary {
+  const list = { 1: object('metadata', { 2: text('resourceVersion'), 3: text('continue') }), 2: objects('items', item) }
+  return {
+    list(all) {
+      const found = decoded(all, `${kind}List`, list)
+      // One without items is empty.
+      return found && { items: [], ...found }
+    },
+    event(one) {
+      const { type, raw } = bare(one, EVENT) ?? {}
+      if (!(raw instanceof Uint8Array)) return undefined
+      return { type, object: type === 'ERROR' ? status(raw) : decoded(raw, kind, item) }
+    },
   }
 }
 
-export const claimList: Read = list('PersistentVolumeClaimList', CLAIM)
-export const jobList: Read = list('JobList', JOB)
-export const podList: Read = list('PodList', POD)
+export const claims: Binary = binary('PersistentVolumeClaim', CLAIM)
+export const jobs: Binary = binary('Job', JOB)
+export const pods: Binary = binary('Pod', POD)
 
 /** The server's refusals. */
 export const status: Read = (bytes) => decoded(bytes, 'Status', STATUS)

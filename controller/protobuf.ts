@@ -20,16 +20,16 @@ export function decoded(
   message: Message,
 ): Readonly<Record<string, unknown>> | undefined {
   if (!MAGIC.every((each, index) => bytes[index] === each)) return undefined
-  let raw: Uint8Array | undefined
-  const envelope: Message = { 1: inline({ 2: text('kind') }), 2: (_, reader) => (raw = reader.readBytes()) }
-  if (whole(bytes.subarray(MAGIC.length), envelope)?.['kind'] !== kind || raw === undefined) return undefined
-  return whole(raw, message)
+  const envelope = bare(bytes.subarray(MAGIC.length), ENVELOPE)
+  const raw = envelope?.['raw']
+  return envelope?.['kind'] === kind && raw instanceof Uint8Array ? bare(raw, message) : undefined
 }
 
 /** `k8s` and a zero. */
 const MAGIC = [0x6b, 0x38, 0x73, 0x00]
 
-function whole(bytes: Uint8Array, message: Message): Readonly<Record<string, unknown>> | undefined {
+/** Of a message without the envelope that says what it is. */
+export function bare(bytes: Uint8Array, message: Message): Readonly<Record<string, unknown>> | undefined {
   const reader = new PbfReader(bytes)
   try {
     const found = read(reader, message, bytes.length)
@@ -81,6 +81,7 @@ export const text: Named = one((reader) => reader.readString())
 export const texts: Named = many((reader) => reader.readString())
 export const number: Named = one((reader) => reader.readVarint(true))
 export const flag: Named = one((reader) => reader.readBoolean())
+export const bytes: Named = one((reader) => reader.readBytes())
 export const object = (name: string, message: Message): Field => one(below(message))(name)
 export const objects = (name: string, message: Message): Field => many(below(message))(name)
 
@@ -89,11 +90,17 @@ export const time: Named = one((reader) => {
   return typeof seconds === 'number' ? new Date(seconds * 1000).toISOString() : undefined
 })
 
-const ENTRY = below({ 1: text('key'), 2: text('value') })
+/** Of texts, with these keys only: in an annotation there is also all that kubectl applied. In each entry the key is first. */
+export const map =
+  (name: string, wanted: readonly string[]): Field =>
+  (into, reader) => {
+    const end = reader.readVarint() + reader.pos
+    let [key, value] = ['', '']
+    for (let number = reader.nextField(end); number !== 0; number = reader.nextField(end)) {
+      if (number === 1) key = reader.readString()
+      else if (number === 2 && wanted.includes(key)) value = reader.readString()
+    }
+    if (wanted.includes(key)) into[name] = Object.assign(into[name] ?? {}, { [key]: value })
+  }
 
-/** Of texts. */
-export const map: Named = (name) => (into, reader) => {
-  const { key, value } = ENTRY(reader)
-  const all = into[name] ?? {}
-  into[name] = Object.assign(all, { [`${key ?? ''}`]: value ?? '' })
-}
+const ENVELOPE: Message = { 1: inline({ 2: text('kind') }), 2: bytes('raw') }

@@ -1,8 +1,7 @@
-import { json } from '../crds/json.ts'
 import { valueAt } from '../crds/place.ts'
-import { ApiError, type Client, type Lines, TOO_LONG } from './client.ts'
+import { ApiError, type Client, type Events, type Query, TOO_LONG } from './client.ts'
 import { keyOf } from './key-of.ts'
-import type { Read } from './messages.ts'
+import { type Binary, INITIAL_EVENTS_END } from './messages.ts'
 
 /** A collection of the API server, kept up to date here by list and watch. */
 export interface Reflector<T extends Item> {
@@ -35,8 +34,10 @@ export interface Source<T extends Item> {
   /** Of the collection: `/apis/batch/v1/jobs`, or that of one namespace. */
   readonly path: string
   readonly labelSelector?: string | undefined
-  /** Reads what `trimmed` needs out of a list in protobuf. Without: it is listed as JSON. */
-  readonly list?: Read | undefined
+  /** Reads what `trimmed` needs out of protobuf. Without: it comes as JSON. */
+  readonly binary?: Binary
+  /** Whether the watch may bring what there is as well, instead of a list: out of the server's memory, one by one. */
+  readonly isStreamed?: boolean
   /** Undefined for what is no object that we can use. The items of a list have neither apiVersion nor kind. */
   readonly trimmed: (object: unknown) => T | undefined
 }
@@ -131,6 +132,9 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
   let pauseMs = timing.firstPauseMs
   let collection: CollectionState['kind'] = 'served'
   let lists = 0
+  let isStreamed = source.isStreamed === true
+  /** By a server that knows no streams. */
+  let isRefused = false
   /** What events were about while an audit is under way. */
   let touched: Set<string> | undefined
 
@@ -175,8 +179,9 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
 
   const page = async (next: string | undefined, limit: number | undefined): Promise<Page> => {
     const query = { labelSelector: source.labelSelector, limit, continue: next }
-    const { path, list: binary } = source
-    const answer = await client.request({ verb: 'list', path, query, timeoutMs: timing.listMs, signal, binary })
+    const { path, binary } = source
+    const call = { verb: 'list', path, query, timeoutMs: timing.listMs, signal } as const
+    const answer = await client.request({ ...call, binary: binary?.list })
     hear()
     return parsedPage(answer)
   }
@@ -211,73 +216,132 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     } while (isFirst || next !== undefined)
   }
 
+  /** Takes in a whole collection, in whatever pieces it comes. */
+  const listing = (): Listing<T> => {
+    const listed = new Set<string>()
+    return {
+      take(item) {
+        listed.add(keyOf(item))
+        keep(item)
+      },
+      drop(key) {
+        listed.delete(key)
+        remove(key)
+      },
+      end(version) {
+        for (const [key, { resourceVersion }] of items)
+          if (!listed.has(key) && order(resourceVersion, version) <= 0) remove(key)
+        newest = later(newest, version)
+        position = version
+        lists++
+        if (isSynced) onCount('relist')
+        isSynced = true
+        isStreamed = source.isStreamed === true && !isRefused
+      },
+    }
+  }
+
   const list = async (): Promise<void> => {
     const known = newest
-    let listed = new Set<string>()
+    let all = listing()
     let version = ''
     for await (const { version: seen, isFirst, items: found } of pages()) {
       if (isFirst) {
-        listed = new Set()
+        all = listing()
         version = seen
-        // The server's store was set back, so that what is newer here never was.
         if (order(version, known) < 0) forgetVersions()
       }
-      for (const item of found) {
-        listed.add(keyOf(item))
-        keep(item)
-      }
+      for (const item of found) all.take(item)
     }
-    for (const [key, { resourceVersion }] of items)
-      if (!listed.has(key) && order(resourceVersion, version) <= 0) remove(key)
-    newest = later(newest, version)
-    position = version
-    lists++
-    if (isSynced) onCount('relist')
-    isSynced = true
+    all.end(version)
   }
 
+  /** The server's store was set back, so that what is newer here never was. */
   const forgetVersions = (): void => {
     newest = '0'
     for (const [key, item] of items) items.set(key, { ...item, resourceVersion: '0' })
   }
 
-  /** Ends when the server ends it. */
-  const watch = async (resourceVersion: string): Promise<void> => {
+  const opened = (from: Query): Promise<Events> => {
     const [least, most] = timing.watchSeconds
-    const opened = await client.watch({
+    return client.watch({
       path: source.path,
       query: {
         watch: true,
         allowWatchBookmarks: true,
         labelSelector: source.labelSelector,
-        resourceVersion,
         timeoutSeconds: Math.round(least + random() * (most - least)),
+        ...from,
       },
       headersMs: timing.headersMs,
       silenceMs: timing.silenceMs,
       signal,
+      binary: source.binary?.event,
     })
+  }
+
+  /** Ends when the server ends it. */
+  const watch = async (events: Events, beginning?: Beginning<T>): Promise<void> => {
     serve()
     const start = now()
     healthySince ??= start
-    const isFruitful = await events(opened)
+    const isFruitful = await read(events, beginning)
     if (signal.aborted) return
     onCount('watchRestart')
     if (!isFruitful && now() - start < timing.shortWatchMs) throw broken('EndedAtOnce', 'nothing came')
   }
 
-  const events = async (opened: Lines): Promise<boolean> => {
-    let isFruitful = false
+  /** Whether anything was about an object. */
+  const read = async (events: Events, beginning: Beginning<T> | undefined): Promise<boolean> => {
+    let [isFruitful, isBegun] = [false, beginning === undefined]
     try {
-      for await (const line of opened) {
+      for await (const each of events) {
         if (signal.aborted) return true
         hear()
-        if (take(eventOf(line))) isFruitful = true
+        const event = eventOf(each)
+        if (beginning !== undefined && !isBegun) isBegun = begin(event, beginning)
+        else if (take(event)) isFruitful = true
       }
     } finally {
-      opened.close()
+      events.close()
     }
-    return isFruitful
+    if (!isBegun && !signal.aborted) throw broken('EndedEarly', 'it ended before all had come')
+    return isFruitful || beginning !== undefined
+  }
+
+  /** Whether that was the last of what there was. */
+  const begin = ({ type, object }: WatchEvent, { all, known }: Beginning<T>): boolean => {
+    if (type === 'ERROR') throw refusal(object)
+    const meta = metaOf(object)
+    if (meta === undefined) throw broken(UNREADABLE, WITHOUT_VERSION)
+    if (type === 'BOOKMARK') {
+      if (valueAt(object, ['metadata', 'annotations', INITIAL_EVENTS_END]) !== 'true') return false
+      if (order(meta.resourceVersion, known) < 0) {
+        forgetVersions()
+        throw broken('SetBack', `the server has come to ${meta.resourceVersion} only, and was at ${known}`)
+      }
+      all.end(meta.resourceVersion)
+      return true
+    }
+    const item = type === 'DELETED' ? undefined : trimmed(object)
+    if (item === undefined) all.drop(keyOf(meta))
+    else all.take(item)
+    return false
+  }
+
+  /** What there is, and what happens from then on, in one. */
+  const stream = async (): Promise<void> => {
+    const known = newest
+    const from = { sendInitialEvents: true, resourceVersionMatch: 'NotOlderThan' }
+    const events = await opened(from).catch((error: unknown) => {
+      if (!(error instanceof ApiError && UNSUPPORTED.includes(error.code))) throw error
+      isRefused = true
+      return undefined
+    })
+    // A server that is too old, or one that ends the stream because we are too slow: then in pages.
+    isStreamed = false
+    if (events === undefined) return
+    await watch(events, { all: listing(), known })
   }
 
   /** Whether it was about an object. */
@@ -288,7 +352,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
       throw error
     }
     const meta = metaOf(object)
-    if (meta === undefined) throw broken(UNREADABLE, 'an event without a resourceVersion')
+    if (meta === undefined) throw broken(UNREADABLE, WITHOUT_VERSION)
     position = meta.resourceVersion
     newest = later(newest, meta.resourceVersion)
     if (type === 'BOOKMARK') return false
@@ -340,11 +404,11 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
   const follow = async (): Promise<void> => {
     while (!signal.aborted) {
       try {
-        if (position === undefined) {
+        if (position === undefined && isStreamed) await stream()
+        else if (position === undefined) {
           await list()
           serve()
-        }
-        if (position !== undefined && !signal.aborted) await watch(position)
+        } else await watch(await opened({ resourceVersion: position }))
       } catch (error) {
         if (signal.aborted) return
         await rest(fail(error instanceof ApiError ? error : unforeseen(error)))
@@ -437,7 +501,10 @@ const GONE = 410
 const SETTLE_LOOKS = 50
 const UNREADABLE = 'Unreadable'
 /** Here, and by the client. */
-const UNREADABLES = [UNREADABLE, 'LineTooLong']
+const UNREADABLES = [UNREADABLE, 'EventTooLong']
+const WITHOUT_VERSION = 'an event without a resourceVersion'
+/** What a server answers that streams no lists, as most from before Kubernetes 1.34. */
+const UNSUPPORTED = [400, 422]
 
 /** Of two decimal numbers of any length: negative, zero or positive. */
 function order(one: string, other: string): number {
@@ -464,6 +531,19 @@ interface Page {
   readonly items: readonly unknown[]
 }
 
+interface Listing<T> {
+  take(item: T): void
+  drop(key: string): void
+  /** What it did not bring is gone. */
+  end(version: string): void
+}
+
+interface Beginning<T> {
+  readonly all: Listing<T>
+  /** The newest resourceVersion that was known before. */
+  readonly known: string
+}
+
 interface ListPage<T> {
   readonly version: string
   /** Everything before it is void. */
@@ -487,10 +567,9 @@ interface WatchEvent {
 
 const TYPES = ['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']
 
-function eventOf(line: string): WatchEvent {
-  const event = json(line)
+function eventOf(event: unknown): WatchEvent {
   const type = valueAt(event, ['type'])
-  if (typeof type !== 'string' || !TYPES.includes(type)) throw broken(UNREADABLE, 'a line that is no event')
+  if (typeof type !== 'string' || !TYPES.includes(type)) throw broken(UNREADABLE, 'what is no event')
   return { type, object: valueAt(event, ['object']) }
 }
 

@@ -14,6 +14,9 @@ import { isRecord, type Place, valueAt } from '../crds/place.ts'
 /** Under this name the API server notes what this controller wrote. */
 export const FIELD_MANAGER = 'arksmodel-controller'
 
+/** An annotation of an Indexed Job's pods. */
+export const COMPLETION_INDEX = 'batch.kubernetes.io/job-completion-index'
+
 /** What is kept of the API's objects: only what `status` reads. Times are in milliseconds since the epoch. */
 
 interface Seen {
@@ -185,7 +188,7 @@ export function seenPod(object: unknown): SeenPod | undefined {
     ...seen,
     owner: text(owner, ['uid']),
     job: text(owner, ['name']),
-    index: Number(text(object, ['metadata', 'annotations', 'batch.kubernetes.io/job-completion-index'])) || 0,
+    index: Number(text(object, ['metadata', 'annotations', COMPLETION_INDEX])) || 0,
     phase: text(object, ['status', 'phase']),
     ip: nonEmpty(object, ['status', 'podIP']),
     reason: text(object, ['status', 'reason']),

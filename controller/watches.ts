@@ -4,7 +4,7 @@ import { valueAt } from '../crds/place.ts'
 import type { Caches } from './catalogue.ts'
 import type { Client } from './client.ts'
 import type { Log } from './log.ts'
-import { claimList, jobList, podList } from './messages.ts'
+import * as messages from './messages.ts'
 import type { Metrics } from './metrics.ts'
 import { type Change, type CollectionState, type Item, type Reflector, reflector, type Source } from './reflector.ts'
 import {
@@ -57,13 +57,13 @@ export interface WatchOptions {
 
 const RESOURCES = {
   arksmodels: { group: 'apis/arks.ai/v1' },
-  persistentvolumeclaims: { group: 'api/v1', list: claimList },
-  jobs: { group: 'apis/batch/v1', labelSelector: MODEL_LABEL, list: jobList },
+  persistentvolumeclaims: { group: 'api/v1', binary: messages.claims },
+  jobs: { group: 'apis/batch/v1', labelSelector: MODEL_LABEL, binary: messages.jobs },
   // Upstream's serving pods carry the model's label, too.
   pods: {
     group: 'api/v1',
     labelSelector: `${MODEL_LABEL},app.kubernetes.io/component=worker`,
-    list: podList,
+    binary: messages.pods,
   },
 } as const
 
@@ -141,7 +141,7 @@ function watch<T extends Item>(
   const fields = { resource: name, ...(namespace !== undefined && { namespace }) }
   return reflector({
     client,
-    source: { path, trimmed, ...selected },
+    source: { path, trimmed, isStreamed: true, ...selected },
     onChange,
     now: () => performance.now(),
     sleep: (ms, signal) => sleep(ms, undefined, { signal }),

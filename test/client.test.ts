@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import type { Access, Credentials } from '../controller/access.ts'
 import { type Answered, ApiError, type Client, client } from '../controller/client.ts'
-import { jobList } from '../controller/messages.ts'
+import { jobs as messages } from '../controller/messages.ts'
 import { valueAt } from '../crds/place.ts'
 import { VERSION } from '../crds/version.ts'
 import { certificates } from './certificates.ts'
@@ -50,9 +50,9 @@ async function refusal(work: Promise<unknown>): Promise<ApiError> {
   throw new Error('it must be refused')
 }
 
-async function all(lines: AsyncIterable<string>): Promise<readonly string[]> {
-  const read: string[] = []
-  for await (const line of lines) read.push(line)
+async function all(events: AsyncIterable<unknown>): Promise<readonly unknown[]> {
+  const read: unknown[] = []
+  for await (const event of events) read.push(event)
   return read
 }
 
@@ -141,7 +141,7 @@ describe('client: requests', (test) => {
   test('protobuf is asked for where it can be read, and is not insisted on', () =>
     played(async ({ api, client }) => {
       const jobs = '/apis/batch/v1/jobs'
-      const list = (): Promise<unknown> => client.request({ verb: 'list', path: jobs, binary: jobList })
+      const list = (): Promise<unknown> => client.request({ verb: 'list', path: jobs, binary: messages.list })
       assert.equal(valueAt(await list(), ['kind']), 'JobList')
       assert.is(api.log[0]?.headers.accept, 'application/vnd.kubernetes.protobuf,application/json')
       await client.request({ verb: 'list', path: jobs })
@@ -348,14 +348,14 @@ describe('client: watches', (test) => {
 
   test('lines end at line feeds only', () =>
     played(async ({ api, client }) => {
-      api.faults.push(written('a\u2028b\u2029c\rd\n\u0085\n', 'end'))
-      assert.equal(await all(await client.watch({ path: MODELS, query })), ['a\u2028b\u2029c\rd', '\u0085'])
+      api.faults.push(written('"a\u2028b\u2029c"\r\n"\u0085"\nnone\n', 'end'))
+      assert.equal(await all(await client.watch({ path: MODELS, query })), ['a\u2028b\u2029c', '\u0085', undefined])
     }))
 
   test('what the server did not end is left out', () =>
     played(async ({ api, client }) => {
       api.faults.push(written('{"a":1}\n{"b', 'end'))
-      assert.equal(await all(await client.watch({ path: MODELS, query })), ['{"a":1}'])
+      assert.equal(await all(await client.watch({ path: MODELS, query })), [{ a: 1 }])
     }))
 
   test('a character that comes in pieces stays whole, and slowly is not silently', () =>
@@ -369,8 +369,8 @@ describe('client: watches', (test) => {
       await until('watch', () => api.watches === 1)
       const started = performance.now()
       api.put(model('qwq', { spec: { model: '🦙ü€'.repeat(40) } }))
-      for await (const line of lines) {
-        assert.is(valueAt(JSON.parse(line), ['object', 'spec', 'model']), '🦙ü€'.repeat(40))
+      for await (const event of lines) {
+        assert.is(valueAt(event, ['object', 'spec', 'model']), '🦙ü€'.repeat(40))
         break
       }
       assert.ok(performance.now() - started > 400, 'it must have taken longer than the limit')
@@ -413,10 +413,10 @@ describe('client: watches', (test) => {
       await until('end of the watch', () => api.watches === 0)
     }))
 
-  test('a line has an end within 16 MiB', () =>
+  test('an event has an end within 16 MiB', () =>
     played(async ({ api, client }) => {
       api.faults.push(written('x'.repeat(16 * 1024 * 1024 + 100_000), 'silence'))
-      assert.is((await refusal(client.watch({ path: MODELS, query }).then(all))).reason, 'LineTooLong')
+      assert.is((await refusal(client.watch({ path: MODELS, query }).then(all))).reason, 'EventTooLong')
     }))
 
   test('a refusal comes before the first line', () =>
@@ -460,7 +460,7 @@ describe('client: connections', (test) => {
     played(async ({ api, client }) => {
       for (let number = 0; number < 20; number++) {
         api.faults.push({ when: isWatch, do: { kind: 'write', text: '{}\n', next: 'end' } })
-        assert.equal(await all(await client.watch({ path: MODELS, query: { watch: true } })), ['{}'])
+        assert.equal(await all(await client.watch({ path: MODELS, query: { watch: true } })), [{}])
       }
       assert.is(api.sockets.accepted, 1)
     }))

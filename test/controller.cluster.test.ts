@@ -549,6 +549,23 @@ else {
       await models.seen('default/outside', 'look', isObserved)
     })
 
+    test('lists in pages where the server streams no lists', async () => {
+      const listed = (): number => all().filter(({ verb, resource }) => verb === 'list' && resource !== 'events').length
+      assert.is(listed(), 0, 'all came by watches until now')
+      await controller.stop()
+      await cluster.crash('apiserver')
+      // As before Kubernetes 1.34.
+      await cluster.restore('apiserver', ['--feature-gates=WatchList=false'])
+      controller = await started()
+      await applied(written({ name: 'paged', namespace: 'default' }))
+      await models.seen('default/paged', 'look', isObserved)
+      assert.is(listed(), 4)
+      assert.equal(
+        controller.lines.filter(({ level }) => level === 'error'),
+        [],
+      )
+    })
+
     test('does what its role allows, all of it and no more', async () => {
       assert.is((await controller.stop()).code, 0)
       const list = all()

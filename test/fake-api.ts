@@ -115,9 +115,13 @@ export interface FakeApiOptions {
   readonly delayMs?: number
   /** Under which all is served: `/k8s/clusters/c-1`. */
   readonly prefix?: string
+  /** Whether a watch may bring what there is first; otherwise one that asks for it is refused, as by an older server. */
+  readonly streams?: boolean
 }
 
 export const isWatch = ({ verb }: Asked): boolean => verb === 'watch'
+/** A watch that brings what there is first. */
+export const isStreamed = ({ query }: Asked): boolean => query['sendInitialEvents'] === 'true'
 export const isList = ({ verb }: Asked): boolean => verb === 'list'
 export const isWrite = ({ verb }: Asked): boolean => ['create', 'update', 'patch'].includes(verb)
 
@@ -177,7 +181,7 @@ class Refused extends Error {
 }
 
 export async function fakeApi(options: FakeApiOptions = {}): Promise<FakeApi> {
-  const { certificates, delayMs = 0, prefix = '' } = options
+  const { certificates, delayMs = 0, prefix = '', streams = false } = options
   const objects = new Map<string, Map<string, Stored>>()
   const log: Asked[] = []
   const faults: Fault[] = []
@@ -269,8 +273,22 @@ export async function fakeApi(options: FakeApiOptions = {}): Promise<FakeApi> {
     send(`${JSON.stringify({ type: shown, object })}\n`)
   }
 
+  /** What there is, and that this was all. */
+  const sendAll = ({ target, selector, send }: Watching): void => {
+    for (const object of selected(target, selector)) send(`${JSON.stringify({ type: 'ADDED', object })}\n`)
+    send(bookmark(target, { 'k8s.io/initial-events-end': 'true' }))
+  }
+
+  const bookmark = ({ resource, collection: path }: Target, annotations?: Readonly<Record<string, string>>): string => {
+    const metadata = { resourceVersion: `${revision}`, ...(annotations && { annotations }) }
+    return `${JSON.stringify({ type: 'BOOKMARK', object: { kind: resource.kind, apiVersion: apiVersionOf(path), metadata } })}\n`
+  }
+
   const watch = (asked: Asked, target: Target, response: ServerResponse, fault: Misbehaviour | undefined): void => {
-    const from = Number(asked.query['resourceVersion'] ?? 0)
+    const isStream = isStreamed(asked)
+    if (isStream && !streams)
+      throw new Refused(422, 'Invalid', 'sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch')
+    const from = isStream ? revision : Number(asked.query['resourceVersion'] ?? 0)
     if (from > revision) throw new Refused(504, 'Timeout', `Too large resource version: ${from}, current: ${revision}`)
     const isGone = from < compacted
     if (isGone && goneForm === 'status') throw new Refused(410, 'Expired', `too old resource version: ${from}`)
@@ -296,7 +314,8 @@ export async function fakeApi(options: FakeApiOptions = {}): Promise<FakeApi> {
       clearTimeout(timer)
       watches.delete(watching)
     })
-    for (const event of history) if (event.revision > from) tell(watching, event)
+    if (isStream) sendAll(watching)
+    else for (const event of history) if (event.revision > from) tell(watching, event)
   }
 
   const write = (asked: Asked, target: Target): { readonly code: number; readonly object: Stored } => {
@@ -427,11 +446,7 @@ export async function fakeApi(options: FakeApiOptions = {}): Promise<FakeApi> {
       isSilent = false
     },
     bookmark() {
-      for (const { target, send } of watches) {
-        const [kind, apiVersion] = [target.resource.kind, apiVersionOf(target.collection)]
-        const object = { kind, apiVersion, metadata: { resourceVersion: `${revision}` } }
-        send(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`)
-      }
+      for (const { target, send } of watches) send(bookmark(target))
     },
     endWatches(how) {
       for (const { response } of watches) {

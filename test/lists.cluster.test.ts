@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { access } from '../controller/access.ts'
-import { ApiError, type Client, client, type Query } from '../controller/client.ts'
-import { claimList, jobList, podList, type Read } from '../controller/messages.ts'
+import { ApiError, type Client, client, type Events, type Query } from '../controller/client.ts'
+import { type Binary, claims, jobs, pods, type Read } from '../controller/messages.ts'
 import { seenClaim, seenJob, seenPod } from '../controller/seen.ts'
 import type { Plain } from '../crds/arksmodel.ts'
 import { asList } from '../fn/merge.ts'
@@ -32,15 +32,17 @@ async function suite(cluster: Cluster): Promise<void> {
       await cluster.stop()
     })
 
-    const kinds: Readonly<Record<string, readonly [Read, (object: unknown) => unknown]>> = {
-      [CLAIMS]: [claimList, seenClaim],
-      [JOBS]: [jobList, seenJob],
-      [PODS]: [podList, seenPod],
+    const kinds: Readonly<Record<string, readonly [Binary, (object: unknown) => unknown]>> = {
+      [CLAIMS]: [claims, seenClaim],
+      [JOBS]: [jobs, seenJob],
+      [PODS]: [pods, seenPod],
     }
     for (const [path, [binary, seen]] of Object.entries(kinds)) {
       test(`is seen as in JSON: ${path}`, async () => {
         const call = { verb: 'list', path } as const
-        const [text, bytes] = [await admin.request(call), await admin.request({ ...call, binary })]
+        const [text, bytes] = [await admin.request(call), await admin.request({ ...call, binary: binary.list })]
+        // What is not read is not there.
+        assert.equal([at(bytes, 'kind'), at(text, 'kind') === undefined], [undefined, false])
         assert.equal(asList(at(bytes, 'items')).map(seen), asList(at(text, 'items')).map(seen))
         assert.equal(at(bytes, 'metadata', 'resourceVersion'), at(text, 'metadata', 'resourceVersion'))
         const all = asList(at(bytes, 'items')).map(seen)
@@ -51,20 +53,80 @@ async function suite(cluster: Cluster): Promise<void> {
       })
 
       test(`without items is empty: ${path}`, async () => {
-        const answer = await admin.request({ verb: 'list', path: path.replace(NAMESPACE, 'kube-public'), binary })
+        const answer = await admin.request({
+          verb: 'list',
+          path: path.replace(NAMESPACE, 'kube-public'),
+          binary: binary.list,
+        })
         assert.equal(at(answer, 'items'), [])
         assert.match(`${at(answer, 'metadata', 'resourceVersion')}`, /^\d+$/)
       })
     }
 
-    const pods = (query: Query): Parameters<Client['request']>[0] => ({
+    for (const [path, [binary, seen]] of Object.entries(kinds)) {
+      test(`is seen as in JSON where it is streamed: ${path}`, async () => {
+        const streamed = async (binary?: Read): Promise<readonly unknown[]> => {
+          const stopping = new AbortController()
+          const query = { watch: true, sendInitialEvents: true, resourceVersionMatch: 'NotOlderThan' }
+          const call = { path, query: { ...query, allowWatchBookmarks: true }, signal: stopping.signal, binary }
+          const events = await admin.watch(call)
+          const all: unknown[] = []
+          for await (const event of events) {
+            const [type, object] = [at(event, 'type'), at(event, 'object')]
+            const isEnd = at(object, 'metadata', 'annotations', 'k8s.io/initial-events-end') === 'true'
+            assert.is(at(object, 'kind') === undefined, binary !== undefined)
+            all.push([type, isEnd ? 'the end' : seen(object)])
+            if (isEnd) break
+          }
+          return all
+        }
+        const text = await streamed()
+        assert.equal(await streamed(binary.event), text)
+        assert.is(text.length, OBJECTS.filter((each) => pathOf(each) === path).length + 1)
+        assert.equal(text.at(-1), ['BOOKMARK', 'the end'])
+      })
+    }
+
+    test('tells of what was deleted, and that the past is forgotten', async () => {
+      const watched = (resourceVersion: unknown, binary: Read | undefined): Promise<Events> =>
+        admin.watch({ path: PODS, query: { watch: true, resourceVersion: `${resourceVersion}` }, binary })
+      const before = at(await admin.request({ verb: 'list', path: PODS }), 'metadata', 'resourceVersion')
+      await make(cluster, { ...ofKind(OBJECTS, 'Pod')[0], metadata: { name: 'short' } })
+      await cluster.request('DELETE', `${PODS}/short?gracePeriodSeconds=0`)
+      const told = async (binary?: Read): Promise<readonly unknown[]> => {
+        const all: unknown[] = []
+        for await (const event of await watched(before, binary)) {
+          all.push([at(event, 'type'), at(event, 'object', 'metadata', 'name')])
+          if (at(event, 'type') === 'DELETED') break
+        }
+        return all
+      }
+      assert.equal(await told(pods.event), await told())
+      assert.equal((await told()).at(-1), ['DELETED', 'short'])
+
+      await cluster.compact()
+      await cluster.crash('apiserver')
+      await cluster.restore('apiserver', ['--watch-cache=false'])
+      const refused = async (binary?: Read): Promise<unknown> => {
+        for await (const event of await watched(before, binary)) {
+          const [status, type] = [at(event, 'object'), at(event, 'type')]
+          return [type, ...['code', 'reason', 'message'].map((field) => at(status, field))]
+        }
+        return undefined
+      }
+      const [bytes, text] = [await refused(pods.event), await refused()]
+      assert.equal(bytes, text)
+      assert.equal(asList(bytes).slice(0, 3), ['ERROR', 410, 'Expired'])
+    })
+
+    const paged = (query: Query): Parameters<Client['request']>[0] => ({
       verb: 'list',
       path: PODS,
-      binary: podList,
+      binary: pods.list,
       query,
     })
     const refusal = async (by: Client, query: Query = {}): Promise<ApiError> => {
-      const error = await by.request(pods(query)).catch((error: unknown) => error)
+      const error = await by.request(paged(query)).catch((error: unknown) => error)
       if (error instanceof ApiError) return error
       throw new Error(`it must be refused: ${JSON.stringify(error)}`)
     }
@@ -73,7 +135,7 @@ async function suite(cluster: Cluster): Promise<void> {
       const names: unknown[] = []
       let next: string | undefined
       do {
-        const page = await admin.request(pods({ limit: 2, continue: next }))
+        const page = await admin.request(paged({ limit: 2, continue: next }))
         names.push(...asList(at(page, 'items')).map((each) => at(each, 'metadata', 'name')))
         assert.ok(asList(at(page, 'items')).length <= 2)
         const token = at(page, 'metadata', 'continue')
@@ -81,7 +143,7 @@ async function suite(cluster: Cluster): Promise<void> {
       } while (next !== undefined)
       assert.equal(names, ofKind(OBJECTS, 'Pod').map(nameOf).sort())
 
-      const begun = await admin.request(pods({ limit: 1 }))
+      const begun = await admin.request(paged({ limit: 1 }))
       await make(cluster, { ...ofKind(OBJECTS, 'Pod')[0], metadata: { name: 'later' } })
       await cluster.compact()
       await cluster.crash('apiserver')
@@ -193,7 +255,7 @@ status:
   - {type: Complete, status: 'True', lastTransitionTime: '2026-01-05T10:00:59Z', reason: CompletionsReached, message: Reached expected number of succeeded pods}
 ---
 kind: Job
-metadata: {name: failed, labels: {arks.ai/model: qwen-7b, arks.ai/spec-hash: '0123456789'}}
+metadata: {name: failed, labels: {arks.ai/model: qwen-7b, arks.ai/worker-hash: '0123456789'}}
 spec: {${WORK}}
 status:
   startTime: '2026-01-05T10:00:00Z'

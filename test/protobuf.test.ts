@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { PbfWriter } from 'pbf'
 import * as assert from 'uvu/assert'
-import { podList, status } from '../controller/messages.ts'
+import { pods, status } from '../controller/messages.ts'
 import {
   decoded,
   flag,
@@ -48,7 +48,7 @@ const FIELDS: Message = {
   3: number('number'),
   4: flag('flag'),
   5: time('time'),
-  6: map('map'),
+  6: map('map', ['a', 'no value', 'none']),
   7: object('object', { 1: text('text') }),
   8: objects('objects', { 1: text('text') }),
   9: inline({ 1: object('inlined', {}) }),
@@ -82,7 +82,12 @@ describe('A message', (test) => {
           of.writeStringField(1, 'a')
           of.writeStringField(2, 'b')
         })
+        below(to, 6, (of) => {
+          of.writeStringField(1, 'not wanted')
+          of.writeStringField(2, 'x')
+        })
         below(to, 6, (of) => of.writeStringField(1, 'no value'))
+        below(to, 6, () => {})
       },
       { map: { a: 'b', 'no value': '' } },
     ],
@@ -155,7 +160,7 @@ describe('A message', (test) => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         for (const [kind, read] of [
-          ['PodList', podList],
+          ['PodList', pods.list],
           ['Status', status],
         ] as const) {
           const envelope = message((to) => {

@@ -20,6 +20,7 @@ import {
   type FakeApiOptions,
   fakeApi,
   isList,
+  isStreamed,
   isWatch,
   type Misbehaviour,
 } from './fake-api.ts'
@@ -64,6 +65,7 @@ interface Scene {
 interface Setting extends Partial<Pick<ReflectorOptions<Model>, 'timing' | 'onChange' | 'now' | 'random'>> {
   readonly server?: FakeApiOptions
   readonly labelSelector?: string
+  readonly isStreamed?: boolean
   /** Before the reflector is there. */
   readonly before?: (api: FakeApi) => void
   /** No pause lasts longer, whatever it wanted to be. */
@@ -77,7 +79,7 @@ const shown = ({ before, after }: Change<Model>): string =>
 
 /** A server and a reflector of its models, for as long as the play lasts. */
 async function played(play: (scene: Scene) => Promise<void>, setting: Setting = {}): Promise<void> {
-  const { server, timing, onChange, before, labelSelector, mostMs = 3, now, random } = setting
+  const { server, timing, onChange, before, labelSelector, isStreamed = false, mostMs = 3, now, random } = setting
   const api = await fakeApi(server)
   before?.(api)
   const [changes, counts, pauses]: [string[], Counted[], number[]] = [[], [], []]
@@ -85,7 +87,7 @@ async function played(play: (scene: Scene) => Promise<void>, setting: Setting = 
   const web = client({ access: api.access })
   const it = reflector({
     client: web,
-    source: { path: MODELS, labelSelector, trimmed },
+    source: { path: MODELS, labelSelector, trimmed, isStreamed },
     onChange(change) {
       changes.push(shown(change))
       onChange?.(change)
@@ -125,6 +127,10 @@ const nine = (api: FakeApi): void => {
 }
 const watching = (api: FakeApi): Promise<void> => until('watch', () => api.watches === 1)
 const lists = (api: FakeApi): number => api.log.filter(isList).length
+/** How often it has begun anew, in whichever way. */
+const beginnings = (api: FakeApi): number => api.log.filter((asked) => isList(asked) || isStreamed(asked)).length
+/** By a server that can do so. */
+const STREAMED = { isStreamed: true, server: { streams: true } } as const
 const count = (counts: readonly Counted[], what: Counted): number => counts.filter((each) => each === what).length
 
 describe('reflector: the usual', (test) => {
@@ -281,7 +287,11 @@ const LOSSES: Readonly<Record<string, { readonly faults: readonly Misbehaviour[]
 }
 
 describe('reflector: misses nothing over', (test) => {
-  for (const [name, loss] of Object.entries(LOSSES))
+  const all = Object.entries(LOSSES).flatMap(([name, loss]) => [
+    { name, loss, setting: {} },
+    { name: `${name}, behind a stream`, loss, setting: STREAMED },
+  ])
+  for (const { name, loss, setting } of all)
     test(name, () =>
       played(
         async ({ api, changes, same }) => {
@@ -294,9 +304,9 @@ describe('reflector: misses nothing over', (test) => {
           await until('faults', () => api.faults.length === 0)
           await same()
           assert.equal(changes.slice(9).sort(), ['-b', '~a=2', '~c=2'])
-          assert.is(lists(api), loss.lists)
+          assert.is(beginnings(api), loss.lists)
         },
-        { before: nine, timing: { headersMs: 40, silenceMs: 40 } },
+        { before: nine, timing: { headersMs: 40, silenceMs: 40 }, ...setting },
       ),
     )
 
@@ -422,6 +432,249 @@ describe('reflector: misses nothing over', (test) => {
         assert.ok(api.sockets.accepted <= 1010, `${api.sockets.accepted} connections`)
       },
       { mostMs: 0 },
+    ))
+})
+
+describe('reflector: streams', (test) => {
+  /** The last request but this many, without what differs from time to time. */
+  const queries = (api: FakeApi): readonly unknown[] =>
+    api.log.map(({ query: { timeoutSeconds, limit, ...query } }) => query)
+  const bookmarks = { watch: 'true', allowWatchBookmarks: 'true' } as const
+  const begin = { ...bookmarks, sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' } as const
+  const line = (type: string, object: unknown): string => `${JSON.stringify({ type, object })}\n`
+  const end = (revision: number): string =>
+    line('BOOKMARK', {
+      metadata: { resourceVersion: `${revision}`, annotations: { 'k8s.io/initial-events-end': 'true' } },
+    })
+
+  test('bring what there is, and go on', () =>
+    played(
+      async ({ api, it, changes, counts, same }) => {
+        await watching(api)
+        await same()
+        assert.equal(
+          [...it.values()].map(({ name }) => name),
+          NAMES,
+        )
+        api.put(model('a', '2'))
+        api.remove(model('b'))
+        await same()
+        assert.equal(changes.slice(9), ['~a=2', '-b'])
+        assert.equal(queries(api), [begin])
+        api.endWatches('end')
+        await until('second watch', () => api.log.length === 2 && api.watches === 1)
+        assert.equal(queries(api)[1], { ...bookmarks, resourceVersion: `${api.revision}` })
+        assert.equal(counts, ['watchRestart'])
+      },
+      { ...STREAMED, before: nine },
+    ))
+
+  test('are whole with their last bookmark, and not before', () =>
+    played(
+      async ({ api, it }) => {
+        await until('all but the end', () => it.size === 9)
+        await sleep(20)
+        assert.not(it.isSynced())
+        assert.is(it.silentMs() < 10_000, true)
+        await until('another way', () => it.isSynced())
+        assert.equal([api.log.filter(isStreamed).length, lists(api)], [1, 1])
+      },
+      {
+        ...STREAMED,
+        timing: { silenceMs: 100 },
+        before(api) {
+          nine(api)
+          const text = NAMES.map((name) => line('ADDED', api.get(model(name)))).join('')
+          const inBetween = line('BOOKMARK', { metadata: { resourceVersion: '1005' } })
+          api.faults.push({ when: isStreamed, do: { kind: 'write', text: text + inBetween, next: 'silence' } })
+        },
+      },
+    ))
+
+  test('of nothing are whole, too', () =>
+    played(async ({ api, it, same }) => {
+      await until('the end', () => it.isSynced())
+      api.put(model('a', '1'))
+      await same()
+      assert.is(api.log.length, 1)
+    }, STREAMED))
+
+  test('are asked for once of a server that has none, without a pause', () =>
+    played(
+      async ({ api, changes, pauses, troubles, same }) => {
+        await watching(api)
+        assert.equal(queries(api), [begin, {}, { ...bookmarks, resourceVersion: '1009' }])
+        api.endWatches('end')
+        api.remove(model('b'))
+        api.compact()
+        await same()
+        await watching(api)
+        assert.equal(changes.slice(9), ['-b'])
+        assert.is(api.log.filter(isStreamed).length, 1)
+        // The one behind 410.
+        assert.equal([pauses.length, troubles.length], [1, 1])
+      },
+      { isStreamed: true, before: nine },
+    ))
+
+  test('that break off before their end are followed by pages, and come again later', () =>
+    played(
+      async ({ api, changes, troubles, same }) => {
+        await same()
+        await watching(api)
+        assert.equal([api.log.filter(isStreamed).length, lists(api)], [1, 1])
+        assert.equal(
+          troubles.map(({ message }) => message),
+          ['the watch broke off: EndedEarly: it ended before all had come'],
+        )
+        assert.is(changes.length, 9)
+        api.endWatches('end')
+        api.put(model('a', '2'))
+        api.remove(model('b'))
+        api.compact()
+        await same()
+        await watching(api)
+        assert.equal([api.log.filter(isStreamed).length, lists(api)], [2, 1])
+        assert.equal(changes.slice(9).sort(), ['-b', '~a=2'])
+      },
+      {
+        ...STREAMED,
+        before(api) {
+          nine(api)
+          const text = NAMES.slice(4)
+            .map((name) => line('ADDED', api.get(model(name))))
+            .join('')
+          api.faults.push({ when: isStreamed, do: { kind: 'write', text, next: 'end' } })
+        },
+      },
+    ))
+
+  for (const [name, fault] of Object.entries({
+    'never answers': { kind: 'hang' },
+    'is reset': { kind: 'reset' },
+    'is refused for now': { kind: 'status', code: 429, retryAfter: 2 },
+    'finds the server out of order': { kind: 'status', code: 503 },
+    'finds nobody known': { kind: 'status', code: 401 },
+  } as const))
+    test(`are tried again where one ${name}`, () =>
+      played(
+        async ({ api, pauses, same }) => {
+          await same()
+          assert.is(lists(api), 0)
+          if (name === 'is refused for now') assert.ok(pauses.every((pause) => pause >= 2000))
+        },
+        {
+          ...STREAMED,
+          timing: { headersMs: 40 },
+          before(api) {
+            nine(api)
+            api.faults.push({ when: isStreamed, times: 4, do: fault })
+          },
+        },
+      ))
+
+  for (const [name, text] of Object.entries({
+    'an error': errorLine(500, 'InternalError'),
+    'what is no event': '{"type":"EVIL"}\n',
+    'an object without a version': line('ADDED', { metadata: { name: 'a', namespace: 'default' } }),
+  }))
+    test(`are given up at ${name}`, () =>
+      played(
+        async ({ api, same }) => {
+          await same()
+          assert.equal([api.log.filter(isStreamed).length, lists(api)], [1, 1])
+        },
+        {
+          ...STREAMED,
+          before(api) {
+            nine(api)
+            api.faults.push({ when: isStreamed, do: { kind: 'write', text, next: 'go-on' } })
+          },
+        },
+      ))
+
+  test('of what came, changed and went meanwhile hold the last of it', () =>
+    played(
+      async ({ it, changes, counts }) => {
+        await until('the end', () => it.isSynced())
+        assert.equal(
+          [...it.values()].map(({ name, says }) => `${name}=${says}`),
+          ['a=2', 'd=2'],
+        )
+        assert.equal(changes, ['+a=1', '+b=1', '~a=2', '-b', '+d=1', '-d', '+d=2'])
+        assert.equal(counts, ['badObject', 'badObject'])
+      },
+      {
+        ...STREAMED,
+        before(api) {
+          const [a, b] = [api.put(model('a', '1')), api.put(model('b', '1'))]
+          const c = api.put(model('c', 'unusable'))
+          const newer = api.put(model('a', '2'))
+          const d = api.put(model('d', '1'))
+          const unusable = api.put(model('b', 'unusable'))
+          api.remove(model('b'))
+          const text = [a, b, c, newer, unusable, d].map((each) => line('ADDED', each))
+          text.push(line('DELETED', d), line('ADDED', api.put(model('d', '2'))), end(api.revision))
+          api.faults.push({ when: isStreamed, do: { kind: 'write', text: text.join(''), next: 'silence' } })
+        },
+      },
+    ))
+
+  test('find what has gone, changed and been made anew', () =>
+    played(
+      async ({ api, changes, counts, same }) => {
+        await watching(api)
+        await same()
+        api.endWatches('end')
+        api.remove(model('a'))
+        api.remove(model('b'))
+        api.put(model('b', 'anew'))
+        api.put(model('c', '2'))
+        api.compact()
+        await same()
+        await watching(api)
+        assert.equal(changes.slice(9).sort(), ['+b=anew', '-a', '-b', '~c=2'])
+        assert.equal(counts, ['watchRestart', 'relist'])
+      },
+      { ...STREAMED, before: nine },
+    ))
+
+  test('follow a store that was set back', () =>
+    played(
+      async ({ api, it, changes, same }) => {
+        await watching(api)
+        await same()
+        api.setRevision(500)
+        api.silently(() => {
+          api.put(model('a', 'old'))
+          api.remove(model('b'))
+        })
+        for (const name of NAMES.slice(2)) api.silently(() => api.put(model(name, 'old')))
+        api.endWatches('end')
+        await same()
+        assert.is(it.get('default/a')?.says, 'old')
+        assert.ok(changes.includes('-b'))
+        api.put(model('a', 'later'))
+        await same()
+      },
+      { ...STREAMED, before: nine },
+    ))
+
+  test('do not undo what we wrote meanwhile', () =>
+    played(
+      async ({ api, it, changes }) => {
+        await until('the first one', () => it.size === 1)
+        api.silently(() => it.put(api.put(model('b', '2'))))
+        await until('the end', () => it.isSynced())
+        assert.equal(changes, ['+a=1', '+b=2', '+c=1'])
+      },
+      {
+        ...STREAMED,
+        before(api) {
+          for (const name of ['a', 'b', 'c']) api.put(model(name, '1'))
+          api.faults.push({ when: isStreamed, do: { kind: 'trickle', pauseMs: 1 } })
+        },
+      },
     ))
 })
 
