@@ -1,6 +1,6 @@
 import { modelLabel } from '../crds/names.ts'
 import { indexOf } from './index-of.ts'
-import { keyOf } from './key-of.ts'
+import { either, keyOf } from './key-of.ts'
 import type { Observed, Rival } from './observed.ts'
 import type { Change } from './reflector.ts'
 import type { SeenClaim, SeenJob, SeenModel, SeenPod } from './seen.ts'
@@ -52,12 +52,11 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
   const jobsOfLabel = indexOf()
   const podsOfJob = indexOf()
 
-  const indexModel = (model: SeenModel, act: 'add' | 'remove'): void => {
+  const indexModel = (key: string, model: SeenModel, act: 'add' | 'remove'): void => {
     const { namespace, name, claim, path, workerJob } = model
-    const key = keyOf(model)
-    modelsOfLabel[act](`${namespace}/${modelLabel(name, digest)}`, key)
+    modelsOfLabel[act](either(key, `${namespace}/${modelLabel(name, digest)}`), key)
     if (claim !== undefined) {
-      modelsOnClaim[act](`${namespace}/${claim}`, key)
+      modelsOnClaim[act](either(key, `${namespace}/${claim}`), key)
       const onPath = model.hasSource ? loadedOnPath : namedOnPath
       onPath[act](`${namespace}/${claim}${path}`, key)
     }
@@ -125,13 +124,12 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
         filler: filler(model),
       }
     },
-    modelChanged({ before, after }) {
-      if (before !== undefined) indexModel(before, 'remove')
-      if (after !== undefined) indexModel(after, 'add')
+    modelChanged({ key: own, before, after }) {
+      if (before !== undefined) indexModel(own, before, 'remove')
+      if (after !== undefined) indexModel(own, after, 'add')
       const [others, all] = [concerned(before), concerned(after)]
       const changed = after ?? before
       if (changed === undefined) return
-      const own = keyOf(changed)
       const isKnown = before && after && isSent(own, after.status) && isStatusAlone(before, after)
       if (!isKnown) onNews(own, after === undefined)
       if (after !== undefined && before !== undefined && isAsBefore(before, after)) return
@@ -140,17 +138,15 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
         false,
       )
     },
-    claimChanged({ before, after }) {
-      const claim = after ?? before
-      const isFinal = after === undefined || after.isDeleting || after.phase === 'Lost'
-      if (claim !== undefined) tell(modelsOnClaim.of(keyOf(claim)), isFinal)
+    claimChanged({ key, after }) {
+      tell(modelsOnClaim.of(key), after === undefined || after.isDeleting || after.phase === 'Lost')
     },
-    jobChanged({ before, after }) {
-      if (before?.model !== undefined) jobsOfLabel.remove(`${before.namespace}/${before.model}`, keyOf(before))
-      if (after?.model !== undefined) jobsOfLabel.add(`${after.namespace}/${after.model}`, keyOf(after))
+    jobChanged({ key, before, after }) {
+      if (before?.model !== undefined) jobsOfLabel.remove(`${before.namespace}/${before.model}`, key)
+      if (after?.model !== undefined) jobsOfLabel.add(`${after.namespace}/${after.model}`, key)
       const job = after ?? before
       if (job === undefined) return
-      const named = modelsOfJob.of(keyOf(job))
+      const named = modelsOfJob.of(key)
       const isFinal = after?.end !== undefined && before?.end === undefined
       tell(named, isFinal)
       // One that no model names may be the last render's, and a rival's Job is news for those on its path.
@@ -164,9 +160,9 @@ export function catalogue({ caches, onNews, digest, isSent = () => false }: Cata
         false,
       )
     },
-    podChanged({ before, after }) {
-      if (before !== undefined) podsOfJob.remove(ownerOf(before.namespace, before.owner), keyOf(before))
-      if (after !== undefined) podsOfJob.add(ownerOf(after.namespace, after.owner), keyOf(after))
+    podChanged({ key, before, after }) {
+      if (before !== undefined) podsOfJob.remove(ownerOf(before.namespace, before.owner), key)
+      if (after !== undefined) podsOfJob.add(ownerOf(after.namespace, after.owner), key)
       const pod = after ?? before
       if (pod !== undefined) tell(modelsOfJob.of(`${pod.namespace}/${pod.job}`), false)
     },

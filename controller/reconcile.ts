@@ -137,8 +137,10 @@ async function written(around: Around, memory: Memory, { model, before, after }:
   const answer = await around.write(model, mergePatch(stored, wanted))
   // The cache has something newer by now, or knows in a moment that it is gone.
   if (answer === 'conflict' || answer === 'gone') return around.now() + CONFLICT_MS
-  // One text for both, where they are the same: there are as many as models.
-  memory.written = answer.status === text ? { wanted: text, got: text } : { wanted: said, got: answer.status }
+  // One text for all, where they are the same: there are as many as models.
+  const { status: got } = answer
+  if (got === text) memory.sent = got
+  memory.written = { wanted: got === text ? got : said, got }
   if (canonical(before.progress) !== canonical(after.progress)) memory.progressAt = around.now()
   around.onWritten({ model, before, after })
   return undefined

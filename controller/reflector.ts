@@ -44,6 +44,8 @@ export interface Source<T extends Item> {
 
 /** Appeared (no `before`), changed, or gone (no `after`). */
 export interface Change<T> {
+  /** The cache's own text of it: whoever keeps this one keeps no other. */
+  readonly key: string
   readonly before: T | undefined
   readonly after: T | undefined
 }
@@ -156,7 +158,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     const before = items.get(key)
     if (before === undefined) return
     items.delete(key)
-    report({ before, after: undefined })
+    report({ key, before, after: undefined })
   }
 
   /** One of the same name that was made anew is another object. */
@@ -168,7 +170,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     const before = items.get(key)
     items.set(key, after)
     newest = later(newest, after.resourceVersion)
-    report({ before, after })
+    report({ key, before, after })
   }
 
   const trimmed = (object: unknown): T | undefined => {

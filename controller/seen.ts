@@ -10,6 +10,7 @@ import {
   WORKER_JOB,
 } from '../crds/names.ts'
 import { isRecord, type Place, valueAt } from '../crds/place.ts'
+import { either } from './key-of.ts'
 
 /** Under this name the API server notes what this controller wrote. */
 export const FIELD_MANAGER = 'arksmodel-controller'
@@ -137,7 +138,7 @@ export function seenModel(object: unknown): SeenModel | undefined {
     wants: wants(parsed, object),
     hasSource: isRecord(valueAt(object, ['spec', 'source'])),
     claim: isRecord(valueAt(object, ['spec', 'storage', 'pvc']))
-      ? (nonEmpty(object, ['spec', 'storage', 'pvc', 'name']) ?? seen.name)
+      ? either(seen.name, nonEmpty(object, ['spec', 'storage', 'pvc', 'name']) ?? seen.name)
       : undefined,
     path: `${MODELS_PATH}/${pathBelow(parsed, seen)}`,
     workerJob: nonEmpty(object, ['metadata', 'annotations', WORKER_JOB]),
@@ -157,13 +158,15 @@ export function seenJob(object: unknown): SeenJob | undefined {
   const pod = valueAt(object, ['spec', 'template', 'spec'])
   const told = toldIn(named(valueAt(pod, ['containers']), WORKER_CONTAINER))
   const path = told && pathIn(told, object)
+  const model = nonEmpty(object, ['metadata', 'labels', MODEL_LABEL])
+  const claim = nonEmpty(named(valueAt(pod, ['volumes']), MODELS_VOLUME), ['persistentVolumeClaim', 'claimName'])
   return {
     ...seen,
     hash: nonEmpty(object, ['metadata', 'labels', HASH_LABEL]),
-    model: nonEmpty(object, ['metadata', 'labels', MODEL_LABEL]),
+    model,
     loads: told && loads(told),
     ...(path !== undefined && { path }),
-    claim: nonEmpty(named(valueAt(pod, ['volumes']), MODELS_VOLUME), ['persistentVolumeClaim', 'claimName']),
+    claim: model === undefined || claim === undefined ? claim : either(model, claim),
     // One that was let go has no start until the Job controller has taken note of it.
     isSuspended: valueAt(object, ['spec', 'suspend']) === true || condition(object, 'Suspended', 'True') !== undefined,
     failed: number(object, ['status', 'failed']) ?? 0,
@@ -202,8 +205,19 @@ export function seenPod(object: unknown): SeenPod | undefined {
   }
 }
 
-/** JSON with sorted keys, as the API server writes custom resources. */
-export const canonical = (value: unknown): string => JSON.stringify(sorted(value))
+/** JSON with sorted keys, as the API server writes custom resources: mostly there is nothing to sort. */
+export const canonical = (value: unknown): string => JSON.stringify(isSorted(value) ? value : sorted(value))
+
+function isSorted(value: unknown): boolean {
+  if (Array.isArray(value)) return value.every(isSorted)
+  if (!isRecord(value)) return true
+  let last = ''
+  for (const key of Object.keys(value)) {
+    if (key < last || !isSorted(value[key])) return false
+    last = key
+  }
+  return true
+}
 
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
@@ -398,8 +412,19 @@ const MOST_SHARED = 4000
 /** What is longer tells of one object alone. */
 const LONGEST_SHARED = 100
 
-const sharedList = (list: readonly string[]): readonly string[] => (list.length === 0 ? NONE : list.map(shared))
+function sharedList(list: readonly string[]): readonly string[] {
+  if (list.length === 0) return NONE
+  const text = JSON.stringify(list)
+  const known = lists.get(text)
+  if (known !== undefined) return known
+  const kept = list.map(shared)
+  if (text.length > LONGEST_SHARED) return kept
+  if (lists.size >= MOST_SHARED) lists.clear()
+  lists.set(text, kept)
+  return kept
+}
 
+const lists = new Map<string, readonly string[]>()
 const NONE: readonly string[] = []
 
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])

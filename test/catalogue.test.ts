@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert'
 import { type Catalogue, catalogue, phaseIn, type Shown } from '../controller/catalogue.ts'
 import { indexOf } from '../controller/index-of.ts'
 import { keyOf } from '../controller/key-of.ts'
+import type { Change } from '../controller/reflector.ts'
 import { FIELD_MANAGER, type SeenClaim, type SeenJob, type SeenModel, type SeenPod } from '../controller/seen.ts'
 import { modelLabel } from '../crds/names.ts'
 import { describe } from './harness.ts'
@@ -97,15 +98,13 @@ interface Cluster {
 }
 
 /** Tells of changes as the reflector does: the cache first, and one that is made anew goes before it comes. */
-function store<T extends Kept>(
-  report: (change: { readonly before: T | undefined; readonly after: T | undefined }) => void,
-): Store<T> {
+function store<T extends Kept>(report: (change: Change<T>) => void): Store<T> {
   const held = new Map<string, T>()
   const removeKey = (key: string): void => {
     const before = held.get(key)
     if (before === undefined) return
     held.delete(key)
-    report({ before, after: undefined })
+    report({ key, before, after: undefined })
   }
   return {
     held,
@@ -114,7 +113,7 @@ function store<T extends Kept>(
       if (held.get(key)?.uid !== after.uid) removeKey(key)
       const before = held.get(key)
       held.set(key, after)
-      report({ before, after })
+      report({ key, before, after })
     },
     remove: (name) => removeKey(`ns/${name}`),
   }
@@ -270,7 +269,7 @@ describe('catalogue: news of claims, Jobs and pods', (test) => {
   for (const [what, { before, after, isFinal }] of Object.entries(claims)) {
     test(`a claim ${what} is news for all models on it`, () => {
       const all = holding(aModel({ name: 'a' }), aModel({ name: 'b', claim: 'a' }), aModel({ name: 'c' }))
-      all.related.claimChanged({ before, after })
+      all.related.claimChanged({ key: 'ns/a', before, after })
       assert.equal(all.news(), isFinal ? ['a!', 'b!'] : ['a', 'b'])
     })
   }

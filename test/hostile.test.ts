@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert'
 import { catalogue } from '../controller/catalogue.ts'
 import { ApiError } from '../controller/client.ts'
 import { reconcile } from '../controller/reconcile.ts'
-import { type Item, reflector } from '../controller/reflector.ts'
+import { type Change, type Item, reflector } from '../controller/reflector.ts'
 import { type SeenJob, type SeenModel, type SeenPod, seenJob, seenModel, seenPod } from '../controller/seen.ts'
 import { type Judgement, status } from '../controller/status.ts'
 import { APPLIED, JOB, judgementOf, laidOver, nowOf, observedOf, type Row, STATUS_ROWS } from './data/status-rows.ts'
@@ -282,11 +282,11 @@ function scene(isSent: () => boolean = () => false): Scene {
     digest,
     isSent,
   })
-  const kept = <T extends Kept>(cache: Map<string, T>, object: T): { before: T | undefined; after: T } => {
+  const kept = <T extends Kept>(cache: Map<string, T>, object: T): Change<T> => {
     const key = `${object.namespace}/${object.name}`
     const before = cache.get(key)
     cache.set(key, object)
-    return { before, after: object }
+    return { key, before, after: object }
   }
   return {
     related,

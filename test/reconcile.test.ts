@@ -79,10 +79,11 @@ function world(): World {
     digest: (text) => createHash('sha256').update(text).digest('hex'),
   })
   const tell = (kind: Kind, before: unknown, after: unknown): void => {
-    if (kind === 'model') related.modelChanged({ before: seenModel(before), after: seenModel(after) })
-    if (kind === 'claim') related.claimChanged({ before: seenClaim(before), after: seenClaim(after) })
-    if (kind === 'job') related.jobChanged({ before: seenJob(before), after: seenJob(after) })
-    if (kind === 'pod') related.podChanged({ before: seenPod(before), after: seenPod(after) })
+    const key = `ns/${valueAt(after ?? before, ['metadata', 'name'])}`
+    if (kind === 'model') related.modelChanged({ key, before: seenModel(before), after: seenModel(after) })
+    if (kind === 'claim') related.claimChanged({ key, before: seenClaim(before), after: seenClaim(after) })
+    if (kind === 'job') related.jobChanged({ key, before: seenJob(before), after: seenJob(after) })
+    if (kind === 'pod') related.podChanged({ key, before: seenPod(before), after: seenPod(after) })
   }
   const store = (kind: Kind, name: string, object: Plain | undefined): void => {
     const before = held.get(idOf(kind, name))

@@ -67,7 +67,7 @@ export interface Watched {
 }
 
 /** As docs/controller.md advises for many models. */
-const SHIPPED = '--max-semi-space-size=16 --max-old-space-size=128 --expose-gc'
+const SHIPPED = '--max-semi-space-size=4 --max-old-space-size=128 --expose-gc'
 const USER = 'controller'
 const LEASE_NAMESPACE = 'arksmodel'
 const ALONE = ['--leader-elect=false']
