@@ -3,6 +3,7 @@ import {
   bare,
   bytes,
   decoded,
+  eachBytes,
   flag,
   inline,
   type Message,
@@ -107,15 +108,21 @@ export interface Binary {
   readonly event: Read
 }
 
+const LIST: Message = {
+  1: object('metadata', { 2: text('resourceVersion'), 3: text('continue') }),
+  2: eachBytes('items'),
+}
+
 const EVENT: Message = { 1: text('type'), 2: inline({ 1: bytes('raw') }) }
 
 function binary(kind: string, item: Message): Binary {
-  const list = { 1: object('metadata', { 2: text('resourceVersion'), 3: text('continue') }), 2: objects('items', item) }
   return {
     list(all) {
-      const found = decoded(all, `${kind}List`, list)
-      // One without items is empty.
-      return found && { items: [], ...found }
+      const { metadata, items } = decoded(all, `${kind}List`, LIST) ?? {}
+      if (metadata === undefined) return undefined
+      // One without items is empty, and one item that cannot be read is nothing against the others.
+      const each = Array.isArray(items) ? items : []
+      return { metadata, items: each.map((one) => (one instanceof Uint8Array ? bare(one, item) : undefined)) }
     },
     event(one) {
       const { type, raw } = bare(one, EVENT) ?? {}

@@ -82,12 +82,17 @@ export const texts: Named = many((reader) => reader.readString())
 export const number: Named = one((reader) => reader.readVarint(true))
 export const flag: Named = one((reader) => reader.readBoolean())
 export const bytes: Named = one((reader) => reader.readBytes())
+export const eachBytes: Named = many((reader) => reader.readBytes())
 export const object = (name: string, message: Message): Field => one(below(message))(name)
 export const objects = (name: string, message: Message): Field => many(below(message))(name)
 
+const SECONDS = below({ 1: number('seconds') })
+
 export const time: Named = one((reader) => {
-  const { seconds } = below({ 1: number('seconds') })(reader)
-  return typeof seconds === 'number' ? new Date(seconds * 1000).toISOString() : undefined
+  const { seconds } = SECONDS(reader)
+  const date = new Date(typeof seconds === 'number' ? seconds * 1000 : Number.NaN)
+  // Go takes times beyond any calendar.
+  return Number.isNaN(date.getTime()) ? undefined : date.toISOString()
 })
 
 /** Of texts, with these keys only: in an annotation there is also all that kubectl applied. In each entry the key is first. */

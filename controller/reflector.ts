@@ -9,7 +9,7 @@ export interface Reflector<T extends Item> {
   get(key: string): T | undefined
   values(): Iterable<T>
   readonly size: number
-  /** After the first whole list. */
+  /** After the first whole list, in whichever way it came. */
   isSynced(): boolean
   /**
    * The answer to a write of ours, which is kept unless the cache holds something newer; as what it was understood, or
@@ -84,6 +84,8 @@ export interface Timing {
   readonly listMs: number
   readonly headersMs: number
   readonly silenceMs: number
+  /** Until a stream has brought all that there is: a server that took it for a plain watch never says so. */
+  readonly beginningMs: number
   /** How long a watch is asked for: between these. */
   readonly watchSeconds: readonly [number, number]
   /** A watch that ends sooner and brought nothing counts as a failure. */
@@ -105,6 +107,7 @@ export const TIMING: Timing = {
   listMs: 30_000,
   headersMs: 30_000,
   silenceMs: 75_000,
+  beginningMs: 120_000,
   watchSeconds: [300, 600],
   shortWatchMs: 1000,
   firstPauseMs: 800,
@@ -123,7 +126,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
   const stopping = new AbortController()
   const { signal } = stopping
 
-  /** Up to where all is known; undefined when only a list can tell. */
+  /** Up to where all is known; undefined when it has to begin anew. */
   let position: string | undefined
   /** The newest resourceVersion that any object or list has shown. */
   let newest = '0'
@@ -134,9 +137,8 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
   let pauseMs = timing.firstPauseMs
   let collection: CollectionState['kind'] = 'served'
   let lists = 0
+  /** Whether the next beginning is to be a stream. */
   let isStreamed = source.isStreamed === true
-  /** By a server that knows no streams. */
-  let isRefused = false
   /** What events were about while an audit is under way. */
   let touched: Set<string> | undefined
 
@@ -226,7 +228,9 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
         listed.add(keyOf(item))
         keep(item)
       },
-      drop(key) {
+      drop({ key, resourceVersion }) {
+        const cached = items.get(key)
+        if (cached !== undefined && order(resourceVersion, cached.resourceVersion) < 0) return
         listed.delete(key)
         remove(key)
       },
@@ -238,7 +242,9 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
         lists++
         if (isSynced) onCount('relist')
         isSynced = true
-        isStreamed = source.isStreamed === true && !isRefused
+        isStreamed = source.isStreamed === true
+        // It is held as long as the watch.
+        listed.clear()
       },
     }
   }
@@ -287,15 +293,17 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     serve()
     const start = now()
     healthySince ??= start
-    const isFruitful = await read(events, beginning)
+    const isFruitful = await read(events, beginning).finally(() => {
+      if (!signal.aborted) onCount('watchRestart')
+    })
     if (signal.aborted) return
-    onCount('watchRestart')
     if (!isFruitful && now() - start < timing.shortWatchMs) throw broken('EndedAtOnce', 'nothing came')
   }
 
   /** Whether anything was about an object. */
   const read = async (events: Events, beginning: Beginning<T> | undefined): Promise<boolean> => {
     let [isFruitful, isBegun] = [false, beginning === undefined]
+    const latest = now() + timing.beginningMs
     try {
       for await (const each of events) {
         if (signal.aborted) return true
@@ -303,6 +311,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
         const event = eventOf(each)
         if (beginning !== undefined && !isBegun) isBegun = begin(event, beginning)
         else if (take(event)) isFruitful = true
+        if (!isBegun && now() > latest) break
       }
     } finally {
       events.close()
@@ -326,7 +335,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
       return true
     }
     const item = type === 'DELETED' ? undefined : trimmed(object)
-    if (item === undefined) all.drop(keyOf(meta))
+    if (item === undefined) all.drop({ key: keyOf(meta), resourceVersion: meta.resourceVersion })
     else all.take(item)
     return false
   }
@@ -335,14 +344,19 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
   const stream = async (): Promise<void> => {
     const known = newest
     const from = { sendInitialEvents: true, resourceVersionMatch: 'NotOlderThan' }
-    const events = await opened(from).catch((error: unknown) => {
-      if (!(error instanceof ApiError && UNSUPPORTED.includes(error.code))) throw error
-      isRefused = true
-      return undefined
-    })
-    // A server that is too old, or one that ends the stream because we are too slow: then in pages.
+    let events: Events
+    try {
+      events = await opened(from)
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      // A list may come from elsewhere than out of the memory that the server has not filled yet.
+      if (isTransient(error)) isStreamed = false
+      if (!isUnsupported(error)) throw error
+      isStreamed = false
+      return
+    }
+    // Whatever ends it before it is whole, such as that we are too slow: the next beginning comes in pages.
     isStreamed = false
-    if (events === undefined) return
     await watch(events, { all: listing(), known })
   }
 
@@ -427,8 +441,10 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
       const [least, most] = timing.auditMs
       await rest(least + random() * (most - least))
       if (signal.aborted) return
-      // The next one tells as much, and that the server cannot be reached is known from the watch.
-      await audit().catch(() => {})
+      await audit().catch((error: unknown) => {
+        // The next one tells as much, and that the server cannot be reached is known from the watch.
+        if (error instanceof ApiError && error.code === FORBIDDEN) onTrouble(error, timing.auditMs[0])
+      })
       touched = undefined
     }
   }
@@ -451,7 +467,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     }
     const missing = [...items.keys()].filter((key) => !listed.has(key))
     if (different.length + missing.length > 0) await settled(version)
-    if (signal.aborted || lists !== begun) return
+    if (signal.aborted || lists !== begun || position === undefined) return
     for (const item of different) {
       if (touched.has(keyOf(item)) || !isOlder(items.get(keyOf(item)), item)) continue
       onCount('drift')
@@ -505,8 +521,6 @@ const UNREADABLE = 'Unreadable'
 /** Here, and by the client. */
 const UNREADABLES = [UNREADABLE, 'EventTooLong']
 const WITHOUT_VERSION = 'an event without a resourceVersion'
-/** What a server answers that streams no lists, as most from before Kubernetes 1.34. */
-const UNSUPPORTED = [400, 422]
 
 /** Of two decimal numbers of any length: negative, zero or positive. */
 function order(one: string, other: string): number {
@@ -535,7 +549,8 @@ interface Page {
 
 interface Listing<T> {
   take(item: T): void
-  drop(key: string): void
+  /** If what is known of it is not newer. */
+  drop(gone: { readonly key: string; readonly resourceVersion: string }): void
   /** What it did not bring is gone. */
   end(version: string): void
 }
@@ -609,6 +624,10 @@ const unforeseen = (cause: unknown): ApiError =>
   new ApiError('cannot list or watch', { code: 0, reason: 'Unforeseen', said: String(cause), cause })
 
 const isTransient = ({ code }: ApiError): boolean => code === 429 || code >= 500
+
+/** The API server's own words, not a proxy's, where it streams no lists: most did not before Kubernetes 1.34. */
+const isUnsupported = ({ code, reason }: ApiError): boolean =>
+  (code === 422 && reason === 'Invalid') || (code === 400 && reason === 'BadRequest')
 
 /** What no watch from the same resourceVersion would get over: the server has forgotten it, or never knew it. */
 const isLost = ({ code, reason, said }: ApiError): boolean =>

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import type { Access, Credentials } from '../controller/access.ts'
 import { type Answered, ApiError, type Client, client } from '../controller/client.ts'
@@ -418,6 +420,54 @@ describe('client: watches', (test) => {
       api.faults.push(written('x'.repeat(16 * 1024 * 1024 + 100_000), 'silence'))
       assert.is((await refusal(client.watch({ path: MODELS, query }).then(all))).reason, 'EventTooLong')
     }))
+
+  /** A watch in protobuf whose bytes come in these pieces, each seen on its own, and the lengths of what was read. */
+  const framed = async (...pieces: readonly Uint8Array[]): Promise<readonly unknown[]> => {
+    const server = createServer(async (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/vnd.kubernetes.protobuf;stream=watch' })
+      for (const piece of pieces) {
+        response.write(piece)
+        await sleep(2)
+      }
+      response.end()
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const address = server.address()
+    const it = client({ access: accessTo(`http://127.0.0.1:${valueAt(address, ['port'])}`) })
+    try {
+      return await all(await it.watch({ path: '/x', binary: (bytes) => Buffer.from(bytes).toString() }))
+    } finally {
+      it.close()
+      server.close()
+    }
+  }
+  const frame = (text: string): Buffer => {
+    const head = Buffer.alloc(4)
+    head.writeUInt32BE(text.length)
+    return Buffer.concat([head, Buffer.from(text)])
+  }
+
+  test('a frame is whole, in whatever pieces it comes', async () => {
+    const long = 'x'.repeat(300_000)
+    const bytes = Buffer.concat([frame('one'), frame(''), frame('two'), frame(long)])
+    const texts = ['one', '', 'two', long]
+    assert.equal(await framed(bytes), texts)
+    assert.equal(
+      await framed(bytes.subarray(0, 2), bytes.subarray(2, 9), bytes.subarray(9, 100), bytes.subarray(100)),
+      texts,
+    )
+    assert.equal(
+      await framed(...[...bytes.subarray(0, 25)].map((byte) => Uint8Array.of(byte)), bytes.subarray(25)),
+      texts,
+    )
+    assert.equal(await framed(bytes.subarray(0, -1)), ['one', '', 'two'])
+    assert.equal(await framed(bytes.subarray(0, 20), Uint8Array.of(0, 0, 0)), ['one', '', 'two'])
+  })
+
+  test('a frame is no longer than 16 MiB', async () => {
+    const error = await refusal(framed(frame('one'), Uint8Array.of(0x01, 0, 0, 0)))
+    assert.is(error.message, 'cannot watch /x: EventTooLong: more than 16777216 bytes')
+  })
 
   test('a refusal comes before the first line', () =>
     played(async ({ api, client }) => {

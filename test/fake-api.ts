@@ -115,8 +115,11 @@ export interface FakeApiOptions {
   readonly delayMs?: number
   /** Under which all is served: `/k8s/clusters/c-1`. */
   readonly prefix?: string
-  /** Whether a watch may bring what there is first; otherwise one that asks for it is refused, as by an older server. */
-  readonly streams?: boolean
+  /**
+   * Whether a watch may bring what there is first; otherwise one that asks for it is refused, as by an older server.
+   * `endless`: without the bookmark that says that it was all, as where something on the way has taken the question away.
+   */
+  readonly streams?: boolean | 'endless'
 }
 
 export const isWatch = ({ verb }: Asked): boolean => verb === 'watch'
@@ -276,7 +279,7 @@ export async function fakeApi(options: FakeApiOptions = {}): Promise<FakeApi> {
   /** What there is, and that this was all. */
   const sendAll = ({ target, selector, send }: Watching): void => {
     for (const object of selected(target, selector)) send(`${JSON.stringify({ type: 'ADDED', object })}\n`)
-    send(bookmark(target, { 'k8s.io/initial-events-end': 'true' }))
+    if (streams !== 'endless') send(bookmark(target, { 'k8s.io/initial-events-end': 'true' }))
   }
 
   const bookmark = ({ resource, collection: path }: Target, annotations?: Readonly<Record<string, string>>): string => {
@@ -286,7 +289,7 @@ export async function fakeApi(options: FakeApiOptions = {}): Promise<FakeApi> {
 
   const watch = (asked: Asked, target: Target, response: ServerResponse, fault: Misbehaviour | undefined): void => {
     const isStream = isStreamed(asked)
-    if (isStream && !streams)
+    if (isStream && streams === false)
       throw new Refused(422, 'Invalid', 'sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch')
     const from = isStream ? revision : Number(asked.query['resourceVersion'] ?? 0)
     if (from > revision) throw new Refused(504, 'Timeout', `Too large resource version: ${from}, current: ${revision}`)

@@ -436,8 +436,8 @@ describe('reflector: misses nothing over', (test) => {
 })
 
 describe('reflector: streams', (test) => {
-  /** The last request but this many, without what differs from time to time. */
-  const queries = (api: FakeApi): readonly unknown[] =>
+  /** Of all requests, without what differs from time to time. */
+  const queries = (api: FakeApi): readonly Readonly<Record<string, string | undefined>>[] =>
     api.log.map(({ query: { timeoutSeconds, limit, ...query } }) => query)
   const bookmarks = { watch: 'true', allowWatchBookmarks: 'true' } as const
   const begin = { ...bookmarks, sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' } as const
@@ -499,7 +499,7 @@ describe('reflector: streams', (test) => {
       assert.is(api.log.length, 1)
     }, STREAMED))
 
-  test('are asked for once of a server that has none, without a pause', () =>
+  test('that a server refuses are followed by pages at once', () =>
     played(
       async ({ api, changes, pauses, troubles, same }) => {
         await watching(api)
@@ -510,7 +510,8 @@ describe('reflector: streams', (test) => {
         await same()
         await watching(api)
         assert.equal(changes.slice(9), ['-b'])
-        assert.is(api.log.filter(isStreamed).length, 1)
+        // It may be another server by then.
+        assert.equal(queries(api).filter(({ sendInitialEvents }) => sendInitialEvents).length, 2)
         // The one behind 410.
         assert.equal([pauses.length, troubles.length], [1, 1])
       },
@@ -549,19 +550,28 @@ describe('reflector: streams', (test) => {
       },
     ))
 
-  for (const [name, fault] of Object.entries({
-    'never answers': { kind: 'hang' },
-    'is reset': { kind: 'reset' },
-    'is refused for now': { kind: 'status', code: 429, retryAfter: 2 },
-    'finds the server out of order': { kind: 'status', code: 503 },
-    'finds nobody known': { kind: 'status', code: 401 },
-  } as const))
-    test(`are tried again where one ${name}`, () =>
+  for (const [name, fault, isListed] of [
+    ['never answers', { kind: 'hang' }, false],
+    ['is reset', { kind: 'reset' }, false],
+    ['finds nobody known', { kind: 'status', code: 401 }, false],
+    ['is refused by a proxy', { kind: 'body', code: 400, text: '<html>' }, false],
+    // A server that is just up has yet to fill its memory.
+    ['is refused for now', { kind: 'status', code: 429, retryAfter: 2 }, true],
+    ['finds the server out of order', { kind: 'status', code: 503 }, true],
+  ] as const)
+    test(`are tried again where one ${name}${isListed ? ', behind pages' : ''}`, () =>
       played(
         async ({ api, pauses, same }) => {
           await same()
-          assert.is(lists(api), 0)
+          assert.is(lists(api), isListed ? 1 : 0)
           if (name === 'is refused for now') assert.ok(pauses.every((pause) => pause >= 2000))
+          api.faults.length = 0
+          await watching(api)
+          api.endWatches('end')
+          api.remove(model('b'))
+          api.compact()
+          await same()
+          assert.is(lists(api), isListed ? 1 : 0)
         },
         {
           ...STREAMED,
@@ -572,6 +582,29 @@ describe('reflector: streams', (test) => {
           },
         },
       ))
+
+  test('that never come to their end are given up, whatever else they bring', () => {
+    let time = 0
+    return played(
+      async ({ api, it, same }) => {
+        await until('all but the end', () => it.size === 9)
+        for (let minute = 1; minute <= 3 && !it.isSynced(); minute++) {
+          time += 60_000
+          api.bookmark()
+          await sleep(20)
+          if (minute < 3) assert.not(it.isSynced())
+        }
+        await same()
+        assert.equal([api.log.filter(isStreamed).length, lists(api)], [1, 1])
+      },
+      {
+        isStreamed: true,
+        server: { streams: 'endless' },
+        now: () => time,
+        before: nine,
+      },
+    )
+  })
 
   for (const [name, text] of Object.entries({
     'an error': errorLine(500, 'InternalError'),
@@ -614,7 +647,9 @@ describe('reflector: streams', (test) => {
           const unusable = api.put(model('b', 'unusable'))
           api.remove(model('b'))
           const text = [a, b, c, newer, unusable, d].map((each) => line('ADDED', each))
-          text.push(line('DELETED', d), line('ADDED', api.put(model('d', '2'))), end(api.revision))
+          const anew = api.put(model('d', '2'))
+          // The first one is older than what is known by then.
+          text.push(line('DELETED', d), line('ADDED', anew), line('DELETED', d), end(api.revision))
           api.faults.push({ when: isStreamed, do: { kind: 'write', text: text.join(''), next: 'silence' } })
         },
       },
@@ -1033,6 +1068,36 @@ describe('reflector: audits', (test) => {
         assert.equal([counts, troubles], [[], []])
       },
       { before: nine, timing },
+    ))
+})
+
+describe('reflector: what is counted and told', (test) => {
+  for (const how of ['end', 'reset'] as const)
+    test(`a watch that is over by ${how}`, () =>
+      played(async ({ api, counts }) => {
+        await watching(api)
+        api.endWatches(how)
+        await until('second watch', () => api.log.filter(isWatch).length === 2 && api.watches === 1)
+        assert.equal(counts, ['watchRestart'])
+      }))
+
+  test('a user who may watch and not list, though all goes well', () =>
+    played(
+      async ({ api, counts, troubles, same }) => {
+        await until('audits', () => troubles.length >= 2)
+        assert.is(troubles[0]?.code, 403)
+        api.put(model('a', '2'))
+        await same()
+        assert.equal([counts, api.log.filter(isWatch).length], [[], 1])
+      },
+      {
+        ...STREAMED,
+        timing: { auditMs: [5, 5], auditSettleMs: 100 },
+        before(api) {
+          nine(api)
+          api.faults.push({ when: isList, times: 1e9, do: { kind: 'status', code: 403, reason: 'Forbidden' } })
+        },
+      },
     ))
 })
 
