@@ -25,7 +25,7 @@ export interface LoadRequest {
   readonly filter: Filter
   readonly endpoint: string
   readonly token: string | undefined
-  readonly tokenFile: string | undefined
+  readonly tokenFile: TokenFile | undefined
   readonly reuse: string | undefined
   readonly shard: Shard | undefined
   readonly patienceMs: number
@@ -41,6 +41,14 @@ export interface LoadRequest {
   readonly format: Format
 }
 
+export interface TokenFile {
+  readonly path: string
+  /** In messages: with the option that it comes from. */
+  readonly called: string
+  /** Codes of the errors that mean that there is no token. */
+  readonly absent: readonly string[]
+}
+
 const HUGGING_FACE = 'https://huggingface.co'
 
 export const HELP: string = `Loads a model from the Hugging Face Hub into a folder: verified, and going on where it broke off.
@@ -49,13 +57,14 @@ Usage:
   arksmodel-loader ORG/MODEL --to DIR [options]
   arksmodel-loader verify DIR          read every byte again and compare with what was loaded
 
-Options, with the variable that stands for it and what it is without:
+Options, with huggingface_hub's variable for it and what it is without:
   --to DIR               where the model goes
   --revision REVISION    branch, tag or commit (main)
   --include PATTERN      only files that match; may be given again (all files)
   --exclude PATTERN      not files that match; may be given again
   --endpoint URL         HF_ENDPOINT: the Hub, or a mirror of it (${HUGGING_FACE})
-  --token-file FILE      HF_TOKEN_PATH: a file with the token; the token itself is taken from HF_TOKEN
+  --token-file FILE      HF_TOKEN_PATH: a file with the token (token in HF_HOME, which is
+                         ~/.cache/huggingface); HF_TOKEN: the token itself
   --reuse DIR            take files that other models below this folder have already
   --shard I/N            load only the part I, from 0, of N; the last one to end completes the model
   --patience SECONDS     how long to wait for a network that brings nothing (600)
@@ -63,15 +72,20 @@ Options, with the variable that stands for it and what it is without:
   --connections N        ranges at once (16)
   --segment MIB          size of a range; so much times connections is held in memory (4)
   --workers N            threads (one for each core, 4 at most)
-  --port N               serve /progress, /metrics and /healthz; 0: do not (8080 in a pod, otherwise 0)
+  --port N               serve /progress, /metrics and /healthz; 0: do not (8080 in a pod, else 0)
   --termination-log FILE where to leave the result as JSON (/dev/termination-log where that is)
   --log-format FORMAT    json or text (text on a terminal)
   --version, -h, --help
 
+Each option with a value has a variable of its own as well: ARKS_LOADER_ and its name in capitals,
+with _ for -, such as ARKS_LOADER_LOG_FORMAT=json; of patterns each line is one. The command line
+wins, then that variable, then huggingface_hub's. An empty variable is none, an unknown one ignored.
+
 Further variables: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, NODE_EXTRA_CA_CERTS.
 
-Exit codes: 0 loaded; 2 arguments; 10 token refused; 11 gated; 12 no such repository; 13 no such revision;
-14 no matching files; 20 no space; 21 volume; 22 wrong bytes; 30 network; 31 rate limit; 40 interrupted; 70 a bug.
+Exit codes: 0 loaded; 2 arguments; 10 token refused; 11 gated; 12 no such repository;
+13 no such revision; 14 no matching files; 20 no space; 21 volume; 22 wrong bytes; 30 network;
+31 rate limit; 40 interrupted; 70 a bug.
 `
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -79,7 +93,8 @@ type Environment = Readonly<Record<string, string | undefined>>
 /** That ranges may take while they are under way. */
 const MAX_MEMORY_MIB = 1024
 
-const FLAGS = [
+/** Each takes a value. */
+export const FLAGS: readonly string[] = [
   '--to',
   '--revision',
   '--include',
@@ -99,6 +114,18 @@ const FLAGS = [
 ]
 const REPEATED = ['--include', '--exclude']
 
+/**
+ * Not ARKSMODEL_: a Service called "arksmodel" gives the pods of its namespace ARKSMODEL_PORT=tcp://10.0.0.1:80.
+ * For the same reason a variable that is no option's is none of ours.
+ */
+export const variableOf = (flag: string): string => `ARKS_LOADER_${flag.slice(2).toUpperCase().replaceAll('-', '_')}`
+
+/** What huggingface_hub calls them. */
+const OF_HUGGING_FACE: Readonly<Record<string, string>> = {
+  '--endpoint': 'HF_ENDPOINT',
+  '--timeout': 'HF_HUB_DOWNLOAD_TIMEOUT',
+}
+
 /** Why a command line cannot be followed. */
 class Wrong extends Failure {
   constructor(message: string) {
@@ -112,15 +139,16 @@ export function parseArguments(words: readonly string[], environment: Environmen
     return alone === undefined ? request(values, others, environment) : { kind: alone }
   } catch (error) {
     if (!(error instanceof Wrong)) throw error
-    return { kind: 'wrong', message: error.message, terminationLog: terminationLogIn(words) }
+    return { kind: 'wrong', message: error.message, terminationLog: terminationLogIn(words, environment) }
   }
 }
 
 /** To be found whatever else is wrong with them. */
-function terminationLogIn(words: readonly string[]): string | undefined {
+function terminationLogIn(words: readonly string[], environment: Environment): string | undefined {
   const flag = '--termination-log'
   const word = words.find((each) => each.startsWith(`${flag}=`))
-  return word === undefined ? words[words.indexOf(flag) + 1 || words.length] : word.slice(flag.length + 1)
+  if (word !== undefined) return word.slice(flag.length + 1)
+  return words[words.indexOf(flag) + 1 || words.length] ?? textOf(variableOf(flag), environment)
 }
 
 type Values = ReadonlyMap<string, readonly string[]>
@@ -170,13 +198,33 @@ interface Given {
   readonly text: string
 }
 
-function request(values: Values, others: readonly string[], environment: Environment): Request {
-  const one = (flag: string, variable?: string): Given | undefined => {
-    const [value] = values.get(flag) ?? []
-    if (value !== undefined) return { name: flag, text: value }
-    const text = variable === undefined ? undefined : environment[variable]?.trim()
-    return variable === undefined || text === undefined || text === '' ? undefined : { name: variable, text }
+/** What the command line says wins, then the variable of that name, then huggingface_hub's. */
+function optionOf(flag: string, values: Values, environment: Environment): Given | undefined {
+  const [value] = values.get(flag) ?? []
+  if (value !== undefined) return { name: flag, text: value }
+  for (const name of [variableOf(flag), OF_HUGGING_FACE[flag]]) {
+    const text = name === undefined ? undefined : textOf(name, environment)
+    if (name !== undefined && text !== undefined) return { name, text }
   }
+  return undefined
+}
+
+/** Undefined: not there, or blank. */
+function textOf(variable: string, environment: Environment): string | undefined {
+  const text = environment[variable]?.trim() ?? ''
+  return text === '' || (variable.endsWith('_PORT') && SERVICE.test(text)) ? undefined : text
+}
+
+/** What Kubernetes says in ARKS_LOADER_PORT for a Service called "arks-loader". */
+const SERVICE = /^(tcp|udp|sctp):\/\//
+
+function patterns(flag: string, values: Values, environment: Environment): readonly string[] {
+  const lines = textOf(variableOf(flag), environment)?.split('\n') ?? []
+  return values.get(flag) ?? lines.map((line) => line.trim()).filter((line) => line !== '')
+}
+
+function request(values: Values, others: readonly string[], environment: Environment): Request {
+  const one = (flag: string): Given | undefined => optionOf(flag, values, environment)
   const format = formatOf(one('--log-format'))
   if (others[0] === 'verify') {
     const [, folder, more] = others
@@ -192,27 +240,28 @@ function request(values: Values, others: readonly string[], environment: Environ
     throw new Wrong(`must be a model such as "Qwen/Qwen2.5-0.5B", got "${repo}"`)
   const to = one('--to')
   if (to === undefined) throw new Wrong('--to: must be given: the folder where the model goes')
-  const tokenFile = one('--token-file', 'HF_TOKEN_PATH')
-  const connections = whole(one('--connections'), { least: 1, most: 256 }) ?? 16
-  const segment = whole(one('--segment'), { least: 1, most: 256 }) ?? 4
+  const [ofConnections, ofSegment] = [one('--connections'), one('--segment')]
+  const connections = whole(ofConnections, { least: 1, most: 256 }) ?? 16
+  const segment = whole(ofSegment, { least: 1, most: 256 }) ?? 4
   if (connections * segment > MAX_MEMORY_MIB)
     throw new Wrong(
-      `--segment: must be at most ${MAX_MEMORY_MIB} MiB together with --connections, got ${connections} times ${segment} MiB`,
+      `${ofSegment?.name ?? '--segment'}: must be at most ${MAX_MEMORY_MIB} MiB together with ${ofConnections?.name ?? '--connections'}, got ${connections} times ${segment} MiB`,
     )
   return {
     kind: 'load',
     repo,
     to: to.text,
     revision: revisionOf(one('--revision')),
-    filter: { include: values.get('--include') ?? [], exclude: values.get('--exclude') ?? [] },
-    endpoint: endpointOf(one('--endpoint', 'HF_ENDPOINT')),
-    // What is said on the command line is meant for this load.
-    token: values.has('--token-file') ? undefined : tokenOf(environment['HF_TOKEN'], 'HF_TOKEN'),
-    tokenFile: tokenFile?.text,
+    filter: {
+      include: patterns('--include', values, environment),
+      exclude: patterns('--exclude', values, environment),
+    },
+    endpoint: endpointOf(one('--endpoint')),
+    ...credentials(one('--token-file'), environment),
     reuse: one('--reuse')?.text,
     shard: shardOf(one('--shard')),
     patienceMs: 1000 * seconds(one('--patience'), { least: 0, otherwise: 600 }),
-    idleMs: 1000 * seconds(one('--timeout', 'HF_HUB_DOWNLOAD_TIMEOUT'), { least: 0.001, otherwise: 30 }),
+    idleMs: 1000 * seconds(one('--timeout'), { least: 0.001, otherwise: 30 }),
     connections,
     segmentBytes: segment * 1024 * 1024,
     workers: whole(one('--workers'), { least: 1, most: 64 }),
@@ -249,8 +298,33 @@ function endpointOf(given: Given | undefined): string {
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`
 }
 
+function credentials(file: Given | undefined, environment: Environment): Pick<LoadRequest, 'token' | 'tokenFile'> {
+  if (file === undefined)
+    return { token: tokenOf(environment['HF_TOKEN'], 'HF_TOKEN'), tokenFile: usualTokenFile(environment) }
+  // What is said to this program is meant for this load.
+  const { name, text } = file
+  return { token: undefined, tokenFile: { path: text, called: `${name}: ${text}`, absent: [] } }
+}
+
+/** Where huggingface_hub looks, and where `hf auth login` leaves it. */
+function usualTokenFile(environment: Environment): TokenFile | undefined {
+  const home = textOf('HOME', environment)
+  const [file, folder] = [textOf('HF_TOKEN_PATH', environment), textOf('HF_HOME', environment)]
+  const inHome = (path: string): string => (home === undefined ? path : path.replace(/^~(?=\/|$)/, () => home))
+  if (file !== undefined) return named('HF_TOKEN_PATH', inHome(file))
+  if (folder !== undefined) return named('HF_HOME', `${inHome(folder)}/token`)
+  const cache = textOf('XDG_CACHE_HOME', environment) ?? (home === undefined ? undefined : `${home}/.cache`)
+  if (cache === undefined) return undefined
+  const path = `${cache}/huggingface/token`
+  // Nobody asked for this one, and the home of an image may be another user's.
+  return { path, called: path, absent: ['ENOENT', 'ENOTDIR', 'EACCES'] }
+}
+
+/** As huggingface_hub does: what the variable names need not be there. */
+const named = (name: string, path: string): TokenFile => ({ path, called: `${name}: ${path}`, absent: ['ENOENT'] })
+
 /** Secrets are often made from files that end with a line break. */
-export function tokenOf(text: string | undefined, name = '--token-file'): string | undefined {
+export function tokenOf(text: string | undefined, name: string): string | undefined {
   const token = text?.trim()
   if (token === undefined || token === '') return undefined
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Wrong(`${name}: must be one word of ASCII characters`)

@@ -121,12 +121,12 @@ async function loaded(request: LoadRequest): Promise<number> {
 function tokenOfRequest({ token, tokenFile }: LoadRequest): string | undefined | Failure {
   if (token !== undefined || tokenFile === undefined) return token
   try {
-    return tokenOf(readFileSync(tokenFile, 'utf8'))
+    return tokenOf(readFileSync(tokenFile.path, 'utf8'), tokenFile.called)
   } catch (error) {
-    // As huggingface_hub does: the file that the variable names need not be there.
-    if (codeOf(error) === 'ENOENT' && tokenFile === process.env['HF_TOKEN_PATH']) return undefined
-    if (error instanceof Failure) return new Failure('InvalidSpec', `${tokenFile}: ${error.message}`)
-    return new Failure('InvalidSpec', `${tokenFile}: must be a file that can be read: ${codeOf(error)}`)
+    if (error instanceof Failure) return error
+    const code = codeOf(error)
+    if (tokenFile.absent.includes(code)) return undefined
+    return new Failure('InvalidSpec', `${tokenFile.called}: must be a file that can be read: ${code}`)
   }
 }
 
