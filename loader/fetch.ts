@@ -1,5 +1,6 @@
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { Failure, Fault, Trouble } from './failure.ts'
+import { attempt, Failure, Fault, Trouble } from './failure.ts'
 import { contentUrl, type Source } from './hub.ts'
 import type { Lease } from './lease.ts'
 import { patiently, type Waits } from './patience.ts'
@@ -27,9 +28,13 @@ export interface Fetching {
   readonly onDone: (file: RemoteFile, isDurable: boolean) => void
 }
 
+/** What mounts object storage as a folder lets only a few files be open for writing at once: these, and the lease. */
+const MOST_OPEN = 3
+
 /** Small ones many at once, because each costs a round trip; large ones so many as there are threads to write them. */
 export async function fetchAll(files: readonly RemoteFile[], fetching: Fetching): Promise<void> {
   const { slotBytes, slots, pool, volume, targetOf, elsewhere, onDone } = fetching
+  const most = volume.appends ? Number.POSITIVE_INFINITY : MOST_OPEN
   const brought = new Map<string, string>()
   const one = (file: RemoteFile): Promise<void> =>
     fetchOne(file, {
@@ -42,10 +47,10 @@ export async function fetchAll(files: readonly RemoteFile[], fetching: Fetching)
     })
   const round = async (some: readonly RemoteFile[]): Promise<void> => {
     const isSmall = ({ size }: RemoteFile): boolean => size <= slotBytes
-    await eachOf(some.filter(isSmall), slots, one)
+    await eachOf(some.filter(isSmall), Math.min(slots, most), one)
     await eachOf(
       some.filter((file) => !isSmall(file)),
-      pool.hands.length,
+      Math.min(pool.hands.length, most),
       one,
     )
   }
@@ -78,8 +83,13 @@ async function fetchOne(file: RemoteFile, fetching: Fetching): Promise<void> {
     try {
       await bring(file, hand, { ...fetching, isBegunAgain: faults > 0 })
     } catch (error) {
-      if (!(error instanceof Fault) || ++faults === MAX_FAULTS) throw error
+      if (!(error instanceof Fault)) throw error
       progress.meter.discarded(await hand.order('drop', { path: file.path }))
+      if (++faults === MAX_FAULTS) {
+        // Whoever comes next would take for right what the volume still shows of it.
+        attempt(() => rmSync(placeOf(file, fetching), { force: true }))
+        throw error
+      }
       throw new Trouble(error.reason, error.message, error.from, FIRST_PAUSE_MS * 2 ** (faults - 1))
     }
   }, waits)

@@ -1,12 +1,14 @@
 import { constants } from 'node:fs'
 import { copyFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { attempt, Fault } from './failure.ts'
 import { eachOf, type Fetching, fetchAll } from './fetch.ts'
 import { calmly, leftOf, makeWay, previousOn, removePlain } from './finish.ts'
 import { type Known, known as knownOn } from './known.ts'
 import type { MarkedFile, Marker } from './marker.ts'
 import { partial, staged } from './places.ts'
 import { bytesOf, type RemoteFile } from './plan.ts'
+import type { InPlace } from './progress.ts'
 import { elsewhere, isLinked, isOnVolumeOf } from './reuse.ts'
 import { free, hasRoom, isEnough, notEnough, plainFile, remove, type Seen } from './volume.ts'
 
@@ -52,9 +54,15 @@ export async function gather(gathering: Gathering): Promise<Known> {
   }
   let needed = 0
   for (const file of missing) needed += roomFor(file, volume.appends ? await begunOf(file, gathering) : undefined)
-  const isStaging = previous !== undefined && volume.renames && hasRoom(volume, needed)
+  // Before a look at what others have: they go on meanwhile, and what they write must not count twice.
+  const space = free(folder)
+  const others = await leftToOthers(gathering)
+  for (const { file, begun } of others) needed += roomFor(file, begun)
+  const fits = isEnough(space, needed)
+  const isStaging = previous !== undefined && volume.renames && fits
   if (!isStaging) {
-    if (!hasRoom(volume, needed)) makeRoom(gathering, { previous, missing, needed })
+    if (!fits) makeRoom(gathering, { previous, missing, needed, count: missing.length + others.length })
+    else if (previous !== undefined && previous.commit !== gathering.commit) changeInPlace(gathering, 'no renames')
     makeWay(volume, files)
   }
 
@@ -78,10 +86,17 @@ export async function gather(gathering: Gathering): Promise<Known> {
     },
   )
   await eachOf(chunks(unsynced), pool.hands.length, async (some) => {
-    await pool.idlest().order(
-      'sync',
-      some.map((file) => join(folder, targetOf(file))),
-    )
+    const places = some.map(targetOf)
+    try {
+      await pool.idlest().order(
+        'sync',
+        places.map((place) => join(folder, place)),
+      )
+    } catch (error) {
+      // Whoever comes next would take for right what the volume still shows of them.
+      if (error instanceof Fault) for (const place of places) attempt(() => remove(volume, place))
+      throw error
+    }
   })
   known.add(unsynced.map(noted))
   lease.check()
@@ -156,17 +171,61 @@ async function begunOf(file: RemoteFile, { volume, lease }: Gathering): Promise<
 }
 
 /**
+ * What other shards have still to bring, and what there is of it. Each fetches its own files only, but the space must do
+ * for all.
+ */
+async function leftToOthers({
+  volume,
+  files,
+  wanted,
+  check,
+}: Gathering): Promise<readonly { readonly file: RemoteFile; readonly begun: Seen | undefined }[]> {
+  const mine = new Set(wanted)
+  const seen = (place: string): Seen | undefined => plainFile(join(volume.folder, place))
+  const left: { readonly file: RemoteFile; readonly begun: Seen | undefined }[] = []
+  await calmly(files, check, (file) => {
+    if (mine.has(file)) return
+    const { path, size, digest } = file
+    // First, because it may become whole between the two looks.
+    const begun = seen(volume.renames ? partial(path, digest) : path)
+    if (![path, staged(path)].some((place) => seen(place)?.size === size)) left.push({ file, begun })
+  })
+  return left
+}
+
+const BEFOREHAND: Readonly<Record<InPlace, string>> = {
+  'no space': 'The volume has no space for the old and the new revision: the old one is removed first',
+  'no renames': 'This volume cannot rename: the new revision replaces the old one file by file',
+}
+
+/** The folder is no model until the new one is complete, and whoever reads of this load is to know why. */
+function changeInPlace({ volume, files, check, say, progress }: Gathering, why: InPlace): void {
+  if (progress.inPlace === undefined) say(BEFOREHAND[why])
+  check()
+  makeWay(volume, files)
+  progress.inPlace ??= why
+}
+
+/**
  * There is no space for the old and the new: the old goes first, and the folder is no model until the new is there.
  * Nothing goes where even that would not be enough.
  */
 function makeRoom(
-  { volume, files, isShard, say, check }: Gathering,
+  gathering: Gathering,
   {
     previous,
     missing,
     needed,
-  }: { readonly previous: Marker | undefined; readonly missing: readonly RemoteFile[]; readonly needed: number },
+    count,
+  }: {
+    readonly previous: Marker | undefined
+    readonly missing: readonly RemoteFile[]
+    readonly needed: number
+    /** Of the files that need it. */
+    readonly count: number
+  },
 ): void {
+  const { volume, files, isShard } = gathering
   const { folder } = volume
   const isMissing = new Set(missing.map(({ path }) => path))
   const reused = new Set(volume.links ? missing.map(({ digest }) => digest.hex) : [])
@@ -174,10 +233,8 @@ function makeRoom(
   const old = leftOf(volume, previous, kept).filter(({ digest }) => !reused.has(digest.hex))
   // The bytes of a file that has another name too stay where they are.
   const freed = bytesOf(old.filter(({ path }) => plainFile(join(folder, path))?.names === 1))
-  if (isShard || freed === 0 || !isEnough(free(folder) + freed, needed)) throw notEnough(folder, needed, missing.length)
-  say('The volume has no space for the old and the new revision: the old one is removed first')
-  check()
-  makeWay(volume, files)
+  if (isShard || freed === 0 || !isEnough(free(folder) + freed, needed)) throw notEnough(folder, needed, count)
+  changeInPlace(gathering, 'no space')
   for (const { path } of old) removePlain(folder, path)
-  if (!hasRoom(volume, needed)) throw notEnough(folder, needed, missing.length)
+  if (!hasRoom(volume, needed)) throw notEnough(folder, needed, count)
 }

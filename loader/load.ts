@@ -13,7 +13,7 @@ import type { Filter } from './patterns.ts'
 import { ARKS, COMPLETE, STATE, shardMarker } from './places.ts'
 import { bytesOf, foldersOf, type RemoteFile, type Shard, selected, share } from './plan.ts'
 import type { Pool } from './pool.ts'
-import type { Progress } from './progress.ts'
+import type { InPlace, Progress } from './progress.ts'
 import { filesBelow, linkAmong, readText, remove, type Volume, volumeAt, writeWhole } from './volume.ts'
 import type { Web } from './web.ts'
 
@@ -69,10 +69,17 @@ export async function load(request: Load, around: Around): Promise<Loaded> {
     await started?.end()
     // Whatever went wrong then did so because two were at work.
     if (isLost(held)) throw new Failure('Interrupted', `Another loader has taken over ${folder}`)
+    if (error instanceof Failure && progress.inPlace !== undefined)
+      throw new Failure(error.reason, `${error.message}; ${AFTERWARDS[progress.inPlace]}`, error.from)
     throw error
   } finally {
     held.release()
   }
+}
+
+const AFTERWARDS: Readonly<Record<InPlace, string>> = {
+  'no space': 'the old revision was removed first, for want of space',
+  'no renames': 'the old revision was replaced file by file, because the volume cannot rename',
 }
 
 function isLost(held: Lease): boolean {
@@ -261,12 +268,14 @@ async function bring(bringing: Bringing): Promise<Loaded> {
     onMissing: () => undefined,
   })
   const marker = { repo, revision, commit, endpoint, include: filter.include, exclude: filter.exclude }
+  const inPlace = (): string => (progress.inPlace === undefined ? '' : ` (${AFTERWARDS[progress.inPlace]})`)
   if (shard === undefined) {
     await complete(bringing, marker, { known, lease })
-    return { commit, message: `Loaded "${repo}": ${progress.files} files` }
+    return { commit, message: `Loaded "${repo}": ${progress.files} files${inPlace()}` }
   }
   const completedAt = new Date().toISOString()
-  const part = `Loaded shard ${shard.index} of ${shard.count} of "${repo}": ${mine.length} files`
+  const part = (): string =>
+    `Loaded shard ${shard.index} of ${shard.count} of "${repo}": ${mine.length} files${inPlace()}`
   return throughGate(volume, around, async (gate) => {
     writeWhole(
       volume,
@@ -274,7 +283,7 @@ async function bring(bringing: Bringing): Promise<Loaded> {
       markerText({ v: 1, ...marker, files: mine, totalBytes, completedAt }),
     )
     const isLast = completeShards(request, volume, commit) === shard.count
-    if (!isLast) return { commit, message: part }
+    if (!isLast) return { commit, message: part() }
     const both = {
       ...lease,
       check() {
@@ -283,7 +292,7 @@ async function bring(bringing: Bringing): Promise<Loaded> {
       },
     }
     await complete(bringing, marker, { known, lease: both })
-    return { commit, message: `${part}; all shards are complete` }
+    return { commit, message: `${part()}; all shards are complete` }
   })
 }
 

@@ -189,8 +189,16 @@ export function openPartial(opening: Opening, meter: Meter): Partial {
     release() {
       if (isShut) return
       on(what, () => {
-        fsyncSync(file.fd)
-        shut()
+        try {
+          if (flushError !== undefined) throw flushError
+          fsyncSync(file.fd)
+        } catch (error) {
+          // What the volume still shows of it may not be on it.
+          if (codeOf(error) === 'EIO') attempt(() => rmSync(partial, { force: true }))
+          throw error
+        } finally {
+          shut()
+        }
       })
     },
     async drop() {

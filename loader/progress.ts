@@ -12,7 +12,11 @@ export interface Progress {
   files: number
   filesDone: number
   retries: number
+  /** Why the old revision could not stay until the new one is complete, where it was so. */
+  inPlace: InPlace | undefined
 }
+
+export type InPlace = 'no space' | 'no renames'
 
 export interface Snapshot {
   readonly commit?: string
@@ -34,6 +38,7 @@ export const newProgress = (meter: Meter): Progress => ({
   files: 0,
   filesDone: 0,
   retries: 0,
+  inPlace: undefined,
 })
 
 export function snapshot(progress: Progress): Snapshot {

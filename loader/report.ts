@@ -1,6 +1,6 @@
 import type { Termination } from '../crds/termination.ts'
 import type { Failure } from './failure.ts'
-import { type Progress, snapshot, speedometer } from './progress.ts'
+import { type Progress, type Snapshot, snapshot, speedometer } from './progress.ts'
 import { amount } from './volume.ts'
 
 /** What people and log collectors see while it runs: a bar on a terminal or lines of JSON, never both. */
@@ -40,7 +40,7 @@ async function jsonReport({ progress, repo, clean }: Reporting): Promise<Report>
   const speed = speedometer(progress.meter)
   const timer = setInterval(() => {
     const now = snapshot(progress)
-    if (now.totalBytes > 0) log.info({ repo, ...now, percent: percent(now), bytesPerSecond: speed() }, 'Loading')
+    log.info({ repo, ...now, percent: percent(now), bytesPerSecond: speed() }, 'Loading')
   }, EVERY_MS)
   const mayTell = limited(progress)
   return {
@@ -110,13 +110,11 @@ function limited({ meter }: Progress): () => boolean {
   }
 }
 
-export const percent = ({
-  doneBytes,
-  totalBytes,
-}: {
-  readonly doneBytes: number
-  readonly totalBytes: number
-}): number => (totalBytes === 0 ? 100 : Math.floor((doneBytes / totalBytes) * 1000) / 10)
+export function percent({ doneBytes, totalBytes, files }: Snapshot): number {
+  // Nothing is known yet.
+  if (files === 0) return 0
+  return totalBytes === 0 ? 100 : Math.floor((doneBytes / totalBytes) * 1000) / 10
+}
 
 /** `1h 2m`, `3m 4s`, `5s`: the two largest units. */
 function duration(seconds: number): string {

@@ -123,12 +123,20 @@ export function writeWhole({ folder, renames }: Volume, name: string, text: stri
 
 /** Without a moment in which there is no such file, where the volume lets files be written again. */
 function writeOver(file: string, text: string): void {
+  const whole = (): void => {
+    try {
+      writeSynced(file, text)
+    } catch (error) {
+      // It may be seen and not be on the volume, and must not be taken for right: it may say that the model is complete.
+      attempt(() => rmSync(file, { force: true }))
+      throw error
+    }
+  }
   try {
-    writeSynced(file, text)
+    whole()
   } catch (error) {
     if (TROUBLES.includes(codeOf(error))) throw error
-    rmSync(file, { force: true })
-    writeSynced(file, text)
+    whole()
   }
 }
 

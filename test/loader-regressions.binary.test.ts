@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -18,7 +19,7 @@ import * as assert from 'uvu/assert'
 import { markerText } from '../loader/marker.ts'
 import { ARKS, COMPLETE, PLACED, PREVIOUS, partial, STATE, staged } from '../loader/places.ts'
 import { filesBelow } from '../loader/volume.ts'
-import { describe } from './harness.ts'
+import { describe, leftOut } from './harness.ts'
 import { type Fault, type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
 import { type Ended, LOADER, type Loading, load, startLoader, wrongFiles } from './loader.ts'
 import { contents, scratch } from './scratch.ts'
@@ -83,6 +84,12 @@ require('node:fs').appendFileSync = () => {
 }
 `
 
+const CANNOT_RENAME = `
+require('node:fs').renameSync = () => {
+  throw Object.assign(new Error('cannot rename'), { code: 'EOPNOTSUPP' })
+}
+`
+
 /** Too small for two revisions and what waits: then a file goes to its place at once. */
 const ofSize = (bytes: number): string => `
 const fs = require('node:fs')
@@ -134,6 +141,120 @@ describe('on a volume that cannot append', (test) => {
       assertLoaded(await run(['--shard', '1/2'], env), folder, revision(1))
     })
   })
+})
+
+/** Notes at each opening how many files below the folder are open for writing in the whole process. */
+function openings(folder: string): { readonly program: string; readonly counts: () => readonly number[] } {
+  const notes = join(scratch({ notes: '' }), 'notes')
+  const program = `
+const fs = require('node:fs')
+const { appendFileSync, openSync, readdirSync, readFileSync, readlinkSync } = fs
+const WRITES = 3
+const isWritten = (fd) => {
+  try {
+    const [, flags] = /^flags:\\s+([0-7]+)$/m.exec(readFileSync('/proc/self/fdinfo/' + fd, 'latin1'))
+    return (parseInt(flags, 8) & WRITES) !== 0 && readlinkSync('/proc/self/fd/' + fd).startsWith(${JSON.stringify(folder)})
+  } catch {
+    return false
+  }
+}
+fs.openSync = (...args) => {
+  const fd = openSync(...args)
+  // The look opens files too, to read them.
+  if (/^[aw]/.test(args[1]) && isWritten(fd)) appendFileSync(${JSON.stringify(notes)}, readdirSync('/proc/self/fd').filter(isWritten).length + ' ')
+  return fd
+}
+`
+  return { program, counts: () => readFileSync(notes, 'utf8').trim().split(' ').map(Number) }
+}
+
+if (process.platform !== 'linux')
+  leftOut('files open for writing', { name: '/proc', why: 'only Linux has it', how: 'use Linux', couldBeHad: false })
+else
+  describe('files open for writing', (test) => {
+    const FILES = [
+      ...Array.from({ length: 30 }, (_, index) => randomFile(`small-${index}.json`, 2000, index)),
+      ...Array.from({ length: 6 }, (_, index) => randomFile(`large-${index}.bin`, 1_500_000, 50 + index)),
+    ]
+    const mostAtOnce = async (volume: string): Promise<number> => {
+      const folder = scratch({})
+      await using there = await hub({ repositories: { [MODEL]: { revisions: { main: FILES } } } })
+      there.faults.push({ kind: 'latency', ms: 50, on: 'bytes' })
+      const { program, counts } = openings(folder)
+      const args = [MODEL, '--to', folder, '--segment', '1', '--connections', '16', '--workers', '6']
+      assertLoaded(await load(args, { HF_ENDPOINT: there.url, ...before(program + volume) }), folder, FILES)
+      return Math.max(...counts())
+    }
+
+    test('are 4 at most on a volume that cannot append', async () => {
+      const most = await mostAtOnce(CANNOT_APPEND)
+      assert.ok(most > 1 && most <= 4, `${most} files`)
+    })
+
+    test('are more where that costs nothing', async () => {
+      const most = await mostAtOnce('')
+      assert.ok(most > 4, `${most} files`)
+    })
+  })
+
+describe('on a volume that cannot rename', (test) => {
+  const REVISION = [randomFile('m.bin', 50_000, 1), randomFile('config.json', 900, 2)]
+
+  test('a change of revision tells that it is made in place', () =>
+    withModel(REVISION, async ({ there, folder, run }) => {
+      const env = before(CANNOT_RENAME)
+      const first = await run([], env)
+      assertLoaded(first, folder, REVISION)
+      assert.not.match(first.stdout + first.termination?.message, /cannot rename/)
+      const next = [randomFile('m.bin', 60_000, 3), randomFile('config.json', 900, 2)]
+      setFiles(there, next)
+      const ended = await run([], env)
+      assertLoaded(ended, folder, next)
+      assert.match(ended.stdout, /This volume cannot rename: the new revision replaces the old one file by file/)
+      assert.match(
+        ended.termination?.message ?? '',
+        /^Loaded "org\/model": 2 files \(the old revision was replaced file by file, because the volume cannot rename\), /,
+      )
+    }))
+
+  test('a file that is lost and brought again is no change of revision', () =>
+    withModel(REVISION, async ({ folder, run }) => {
+      const env = before(CANNOT_RENAME)
+      assertLoaded(await run([], env), folder, REVISION)
+      rmSync(join(folder, 'm.bin'))
+      const ended = await run([], env)
+      assertLoaded(ended, folder, REVISION)
+      assert.not.match(ended.stdout + ended.termination?.message, /cannot rename/)
+    }))
+})
+
+describe('the space for a model in shards', (test) => {
+  const FILES = [randomFile('a.bin', 6 * MB, 1), randomFile('b.bin', 6 * MB, 2)] as const
+
+  test('must do for all of them before the first byte', () =>
+    withModel(FILES, async ({ there, run }) => {
+      for (const shard of ['0/2', '1/2']) {
+        const { code, termination } = await run(['--shard', shard], before(ofSize(12 * MB)))
+        assert.is(code, 20)
+        assert.match(termination?.message ?? '', /must have 16\.2 MB free for 2 files, has 1[12]\.\d MB$/)
+      }
+      // One byte shows that files may be read.
+      assert.ok(there.bytesSent() <= 2)
+    }))
+
+  test('need not do again for what others have brought or begun', () =>
+    withModel(FILES, async ({ there, folder, start, run }) => {
+      const env = before(ofSize(17 * MB))
+      there.faults.push({ kind: 'stall', after: 900_000, path: 'b.bin', skip: 3 })
+      const { child, ended } = start(['--shard', '1/2'], env)
+      const begun = join(folder, partial('b.bin', { kind: 'sha256', hex: sha256(FILES[1].bytes) }))
+      await until('it is begun', () => (statSync(begun, { throwIfNoEntry: false })?.size ?? 0) >= 2 * MIB)
+      child.kill('SIGTERM')
+      await ended
+      there.faults = []
+      assert.is((await run(['--shard', '0/2'], env)).code, 0)
+      assertLoaded(await run(['--shard', '1/2'], env), folder, FILES)
+    }))
 })
 
 /**
@@ -595,6 +716,24 @@ os.hostname = () => {
       child.kill('SIGTERM')
       client.destroy()
       assertTold(await ended)
+    }))
+})
+
+describe('a hub that does not answer yet', (test) => {
+  test('is no reason to say nothing', () =>
+    withModel([randomFile('m.bin', 5000)], async ({ there, start }) => {
+      there.faults.push({ kind: 'latency', ms: 60_000 })
+      const { child, ended } = start()
+      let said = ''
+      child.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+      await until('a line comes', () => said.endsWith('\n'))
+      child.kill('SIGTERM')
+      assert.is((await ended).code, 40)
+      const { level, repo, message, totalBytes, doneBytes, files, percent } = JSON.parse(said.split('\n')[0] ?? '')
+      assert.equal(
+        { level, repo, message, totalBytes, doneBytes, files, percent },
+        { level: 'info', repo: MODEL, message: 'Loading', totalBytes: 0, doneBytes: 0, files: 0, percent: 0 },
+      )
     }))
 })
 

@@ -390,9 +390,11 @@ describe('reuse', (test) => {
         assert.is((await run()).code, 0)
         there.clearLog()
         there.setRepository(MODEL, { revisions: { main: to } })
-        const { code, stdout, stderr } = await run()
+        const { code, stdout, stderr, termination } = await run()
         assert.is(code, 0, stderr)
         assert.match(stdout + stderr, says)
+        const told = `^Loaded "org/model": ${to.length} files \\(the old revision was removed first, for want of space\\), `
+        assert.match(termination?.message ?? '', new RegExp(told))
         assert.equal(wrongFiles(folder, to), [])
         assert.equal(names(folder), to.map(({ path }) => path).sort())
         assert.equal(
@@ -400,6 +402,23 @@ describe('reuse', (test) => {
           to.filter(({ path }) => path !== 'config.json').map(({ path }) => path),
         )
       })
+
+    test('a change of revision without the space for two that fails tells that the old model is gone', async () => {
+      const folder = mounted('15m')
+      const from = [randomFile('model-1.bin', 5 * MB, 1), CONFIG]
+      await using there = await hub({ repositories: { [MODEL]: { revisions: { main: from } } } })
+      const run = (): Promise<Ended> => load([MODEL, '--to', folder, ...ARGS], { HF_ENDPOINT: there.url })
+      assert.is((await run()).code, 0)
+      there.setRepository(MODEL, { revisions: { main: [randomFile('model-1.bin', 9 * MB, 2)] } })
+      there.faults.push({ kind: 'flip' })
+      const { code, termination } = await run()
+      assert.is(code, 22)
+      assert.is(
+        termination?.message,
+        '"model-1.bin" came twice with other bytes than listed; the old revision was removed first, for want of space',
+      )
+      assert.not.ok(existsSync(join(folder, COMPLETE)))
+    })
 
     test('a change of revision for which there is no space at all leaves the old model', async () => {
       const folder = mounted('15m')

@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -17,10 +18,11 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { REASONS, type Reason } from '../crds/termination.ts'
 import { COMPLETE, partial } from '../loader/places.ts'
 import { describe, leftOut } from './harness.ts'
 import { gitBlobSha1, type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
-import { LOADER, load, startLoader, wrongFiles } from './loader.ts'
+import { LOADER, load, preloaded, startLoader, wrongFiles } from './loader.ts'
 import { scratch, write } from './scratch.ts'
 import { until } from './until.ts'
 
@@ -301,6 +303,337 @@ describe("others' files", (test) => {
       }))
 })
 
+type Call = 'fsync' | 'fsyncSync' | 'fdatasync' | 'sync' | 'closeSync'
+
+interface Fault {
+  readonly call: Call
+  /** Matches what is written. */
+  readonly name: RegExp
+  readonly code: string
+  readonly times: number
+}
+
+/** Has the first calls of a kind fail, as a volume does that only then learns what became of the writes. */
+function failing({ call, name, code, times }: Fault): {
+  readonly env: Readonly<Record<string, string>>
+  readonly count: () => number
+} {
+  const count = join(scratch({ count: '' }), 'count')
+  const env = preloaded(`
+const fs = require('node:fs')
+const promises = require('node:fs/promises')
+const { appendFileSync, readFileSync, readlinkSync } = fs
+const count = ${JSON.stringify(count)}
+const nameOf = (fd) => readlinkSync('/proc/self/fd/' + fd)
+const isDue = (name) => ${name}.test(name) && readFileSync(count).length < ${times}
+const failure = () => {
+  appendFileSync(count, '.')
+  return Object.assign(new Error('of the test'), { code: '${code}' })
+}
+const original = fs.${call}
+const { openSync } = fs
+const { open } = promises
+// What is written past the page cache is flushed at the end only.
+fs.openSync = (file, flags, ...rest) => {
+  if (typeof flags === 'number') throw Object.assign(new Error('of the test'), { code: 'EINVAL' })
+  return openSync(file, flags, ...rest)
+}
+if ('${call}' === 'sync')
+  promises.open = async (file, ...rest) => {
+    const handle = await open(file, ...rest)
+    const sync = handle.sync.bind(handle)
+    handle.sync = async () => {
+      if (isDue(file)) throw failure()
+      await sync()
+    }
+    return handle
+  }
+else if ('${call}'.endsWith('Sync'))
+  fs.${call} = (fd) => {
+    const due = isDue(nameOf(fd))
+    original(fd)
+    if (due) throw failure()
+  }
+else fs.${call} = (fd, done) => (isDue(nameOf(fd)) ? done(failure()) : original(fd, done))
+`)
+  return { env, count: () => sizeAt(count) }
+}
+
+describe('a volume that fails when what was written is to reach it', (test) => {
+  const reasons: Readonly<Record<string, Reason>> = {
+    EIO: 'StorageError',
+    ESTALE: 'StorageError',
+    EDQUOT: 'InsufficientStorage',
+    ENOSPC: 'InsufficientStorage',
+  }
+  const toldOf = (code: string, what: string): string =>
+    reasons[code] === 'InsufficientStorage'
+      ? `The volume is full: cannot ${what}: ${code}`
+      : `Cannot ${what}: ${code}, ${code === 'EIO' ? 'the volume reports a fault' : 'the server has let go of the file'}`
+
+  const partialName = /model[.]safetensors[.][0-9a-f]+[.]incomplete$/
+  const markerName = /complete[.]json[.][^/]+[.]new$/
+  const points: Readonly<
+    Record<
+      string,
+      {
+        readonly call: Call
+        readonly name: RegExp
+        readonly what: (folder: string) => string
+        /** What may pass is tried again, where the file can be. */
+        readonly isTriedAgain?: boolean
+        /** What is fetched again then. */
+        readonly again?: readonly HubFile[]
+      }
+    >
+  > = {
+    'the fsync of a large file': {
+      call: 'fsync',
+      name: partialName,
+      what: () => `write "${LARGE.path}"`,
+      isTriedAgain: true,
+      again: [LARGE],
+    },
+    'the close of a large file': {
+      call: 'closeSync',
+      name: partialName,
+      what: () => `write "${LARGE.path}"`,
+      isTriedAgain: true,
+      again: [LARGE],
+    },
+    'the fsync of small files': {
+      call: 'sync',
+      name: /config[.]json$/,
+      what: (folder) => `write ${join(folder, CONFIG.path)}`,
+      again: [CONFIG, PART],
+    },
+    'the fsync of the marker': {
+      call: 'fsyncSync',
+      name: markerName,
+      what: (folder) => `write ${join(folder, COMPLETE)}`,
+    },
+    'the close of the marker': {
+      call: 'closeSync',
+      name: markerName,
+      what: (folder) => `write ${join(folder, COMPLETE)}`,
+    },
+  }
+  for (const [point, { call, name, what, isTriedAgain = false, again: lost = [] }] of Object.entries(points))
+    for (const [code, reason] of Object.entries(reasons))
+      test(`at ${point}: ${code}`, () =>
+        withHub(async (there, env) => {
+          const folder = scratch({})
+          const { env: fault, count } = failing({ call, name, code, times: 100 })
+          const { code: exitCode, termination, stderr } = await load(arguments_(folder), { ...env, ...fault })
+          assert.is(exitCode, REASONS[reason].exitCode, stderr)
+          assert.is(termination?.reason, reason)
+          assert.is(termination?.message, toldOf(code, what(folder)))
+          assert.is(count(), isTriedAgain && code === 'EIO' ? 4 : 1)
+          assert.not.ok(existsSync(join(folder, COMPLETE)))
+          there.clearLog()
+          const again = await load(arguments_(folder), env)
+          assert.is(again.code, 0, again.stderr)
+          assert.equal(wrongFiles(folder, FILES), [])
+          // What the volume still shows of it may not be on it, and what it never reached is not taken for right.
+          if (code === 'EIO') assert.equal(fetched(there).toSorted(), lost.map(({ path }) => path).toSorted())
+        }))
+
+  // Not EIO: not all filesystems know that of folders.
+  for (const [code, reason] of Object.entries(reasons).filter(([code]) => code !== 'EIO'))
+    test(`at the fsync of a folder: ${code}`, () =>
+      withHub(async (_, env) => {
+        const folder = scratch({})
+        const { env: fault, count } = failing({ call: 'fsyncSync', name: /[/]deep[/]er$/, code, times: 100 })
+        const { code: exitCode, termination, stderr } = await load(arguments_(folder), { ...env, ...fault })
+        assert.is(exitCode, REASONS[reason].exitCode, stderr)
+        assert.is(termination?.reason, reason)
+        assert.is(termination?.message, toldOf(code, 'write to the volume'))
+        assert.is(count(), 1)
+        assert.not.ok(existsSync(join(folder, COMPLETE)))
+      }))
+
+  test('at the fsync of a large file, once, has it begun again', () =>
+    withHub(async (there, env) => {
+      const folder = scratch({})
+      const { env: fault, count } = failing({ call: 'fsync', name: partialName, code: 'EIO', times: 1 })
+      const { code, termination, stderr } = await load(arguments_(folder), { ...env, ...fault })
+      assert.is(code, 0, stderr)
+      assert.is(count(), 1)
+      // With the one byte that shows that files may be read.
+      assert.is(there.bytesSent(LARGE.path), 2 * LARGE.bytes.length + 1)
+      assert.is(termination?.doneBytes, termination?.totalBytes)
+      assert.equal(wrongFiles(folder, FILES), [])
+    }))
+
+  // Of a file that is so large that it is told to reach the disk while it still grows.
+  const HUGE = randomFile(LARGE.path, 275 * MB, 9)
+  const early: Readonly<Record<string, { readonly times: number; readonly reason: Reason }>> = {
+    EIO: { times: 1, reason: 'Loaded' },
+    ESTALE: { times: 100, reason: 'StorageError' },
+    EDQUOT: { times: 100, reason: 'InsufficientStorage' },
+    ENOSPC: { times: 100, reason: 'InsufficientStorage' },
+  }
+  for (const [code, { times, reason }] of Object.entries(early))
+    test(`while a file grows${reason === 'Loaded' ? ' has it begun again' : ''}: ${code}`, () =>
+      withHub(async (there, env) => {
+        there.setRepository(MODEL, { revisions: { main: [HUGE] } })
+        const folder = scratch({})
+        const { env: fault, count } = failing({ call: 'fdatasync', name: partialName, code, times })
+        const ended = await load([MODEL, '--to', folder], { ...env, ...fault })
+        assert.is(ended.code, REASONS[reason].exitCode, ended.stderr)
+        assert.is(ended.termination?.reason, reason)
+        assert.is(count(), 1)
+        if (reason === 'Loaded') assert.equal(wrongFiles(folder, [HUGE]), [])
+        else {
+          assert.is(ended.termination?.message, toldOf(code, `write "${HUGE.path}"`))
+          assert.not.ok(existsSync(join(folder, COMPLETE)))
+        }
+        rmSync(folder, { recursive: true })
+      }))
+})
+
+/** As Mountpoint for S3: what has a name keeps it, has no other one, and is written in one go. */
+const WRITES_ONLY = `
+const fs = require('node:fs')
+const promises = require('node:fs/promises')
+const refuse = () => {
+  throw Object.assign(new Error('refused by the volume'), { code: 'ENOSYS' })
+}
+for (const name of ['appendFileSync', 'copyFileSync', 'ftruncateSync', 'linkSync', 'renameSync', 'symlinkSync', 'truncateSync'])
+  fs[name] = refuse
+for (const name of ['appendFile', 'copyFile', 'link', 'rename', 'symlink', 'truncate'])
+  promises[name] = async () => refuse()
+const { openSync } = fs
+fs.openSync = (file, flags, ...rest) =>
+  flags === 'r' || flags === 'w' || flags === 'wx' ? openSync(file, flags, ...rest) : refuse()
+`
+
+const ONE_BY_ONE = ['--segment', '1', '--connections', '1', '--workers', '1']
+
+describe('a volume on which files can only be written', (test) => {
+  /** One after the other, so that what a kill costs is known. */
+  const direct = (folder: string): readonly string[] => [MODEL, '--to', folder, ...ONE_BY_ONE]
+  const parts = [1, 2, 3, 4].map((seed) => randomFile(`part-${seed}.bin`, 3 * MB + seed, seed))
+  const first: readonly HubFile[] = [...parts, CONFIG, PART]
+  const later: readonly HubFile[] = [
+    ...parts.slice(0, 2),
+    randomFile('part-3.bin', 3 * MB + 3, 30),
+    randomFile('part-5.bin', 3 * MB, 5),
+    CONFIG,
+  ]
+  const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
+  const fetchedBytes = ({ log }: Hub): number =>
+    log.filter(({ content, range }) => content && range !== 'bytes=0-0').reduce((sum, each) => sum + each.bytesSent, 0)
+  const wrongOf = (folder: string, files: readonly HubFile[]): readonly HubFile[] => {
+    const wrong = wrongFiles(folder, files)
+    return files.filter(({ path }) => wrong.includes(path))
+  }
+  const pathsIn = (folder: string): readonly string[] =>
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && !entry.parentPath.includes('.cache'))
+      .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+      .sort()
+
+  async function assertHolds(folder: string, files: readonly HubFile[]): Promise<void> {
+    assert.equal(wrongFiles(folder, files), [])
+    assert.equal(pathsIn(folder), files.map(({ path }) => path).sort())
+    const { code, stdout } = await load(['verify', folder])
+    assert.is(code, 0, stdout)
+  }
+
+  const withParts = (use: (there: Hub, env: Readonly<Record<string, string>>) => Promise<void>): Promise<void> =>
+    withHub(async (there, env) => {
+      there.setRepository(MODEL, { revisions: { main: first } })
+      await use(there, { ...env, ...preloaded(WRITES_ONLY) })
+    })
+
+  test('takes a model, leaves it alone, and changes to another revision', () =>
+    withParts(async (there, env) => {
+      const folder = scratch({})
+      const { code, stdout, stderr } = await load(direct(folder), env)
+      assert.is(code, 0, stderr)
+      assert.match(stdout, /This volume cannot go on with a file: what breaks off is begun again/)
+      assert.is(fetchedBytes(there), sizeOf(first))
+      await assertHolds(folder, first)
+
+      there.clearLog()
+      assert.is((await load(direct(folder), env)).code, 0)
+      assert.equal(
+        there.log.map(({ endpoint }) => endpoint),
+        ['revision'],
+      )
+
+      there.setRepository(MODEL, { revisions: { main: later } })
+      there.clearLog()
+      assert.is((await load(direct(folder), env)).code, 0)
+      assert.equal(fetched(there), ['part-3.bin', 'part-5.bin'])
+      assert.is(fetchedBytes(there), sizeOf(later.slice(2, 4)))
+      await assertHolds(folder, later)
+    }))
+
+  for (const code of ['EIO', 'EDQUOT'])
+    test(`is no model where its marker may not have reached it: ${code}`, () =>
+      withParts(async (_, env) => {
+        const folder = scratch({})
+        const { env: fault } = failing({ call: 'fsyncSync', name: /complete[.]json$/, code, times: 100 })
+        // In this order: the second one takes away what the first one counts with.
+        const both = { ...env, NODE_OPTIONS: `${fault['NODE_OPTIONS']} ${env['NODE_OPTIONS']}` }
+        const ended = await load(direct(folder), both)
+        assert.is(ended.code, code === 'EIO' ? 21 : 20, ended.stderr + ended.stdout)
+        assert.match(ended.termination?.message ?? '', `complete.json: ${code}`)
+        assert.not.ok(existsSync(join(folder, COMPLETE)))
+        assert.is((await load(direct(folder), env)).code, 0)
+        await assertHolds(folder, first)
+      }))
+
+  /** After so many bytes. */
+  async function killed(
+    { there, folder, env }: { there: Hub; folder: string; env: Readonly<Record<string, string>> },
+    bytes: number,
+  ): Promise<void> {
+    there.faults.push({ kind: 'rate', bytesPerSecond: 5 * MB })
+    there.clearLog()
+    const { child, ended } = startLoader(direct(folder), env)
+    await until('part of it is sent', () => fetchedBytes(there) > bytes)
+    child.kill('SIGKILL')
+    assert.is((await ended).code, null)
+    assert.not.ok(existsSync(join(folder, COMPLETE)))
+    await until('the connections are gone', () => there.log.every(({ endedAt }) => endedAt !== undefined))
+    there.faults = []
+    there.clearLog()
+  }
+
+  test('is gone on with after a kill, but for the file that broke off', () =>
+    withParts(async (there, env) => {
+      const folder = scratch({})
+      await killed({ there, folder, env }, 7.5 * MB)
+      const missing = wrongOf(folder, first)
+      const [broken, ...none] = missing.filter(({ path }) => existsSync(join(folder, path)))
+      assert.equal(none, [])
+      assert.ok(broken !== undefined && sizeAt(join(folder, broken.path)) > 0, 'it grows where it belongs')
+      assert.ok(sizeOf(missing) <= 2 * 3 * MB + 20, `${sizeOf(missing)} bytes`)
+      const { code, stderr } = await load(direct(folder), env)
+      assert.is(code, 0, stderr)
+      assert.is(fetchedBytes(there), sizeOf(missing))
+      await assertHolds(folder, first)
+    }))
+
+  test('is no model after a kill in a change of revision, until it is the next one', () =>
+    withParts(async (there, env) => {
+      const folder = scratch({})
+      assert.is((await load(direct(folder), env)).code, 0)
+      there.setRepository(MODEL, { revisions: { main: later } })
+      await killed({ there, folder, env }, 1.5 * MB)
+      assert.is((await load(['verify', folder])).code, REASONS.ChecksumMismatch.exitCode)
+      const missing = wrongOf(folder, later)
+      assert.equal(missing.map(({ path }) => path).sort(), ['part-3.bin', 'part-5.bin'])
+      const { code, stderr } = await load(direct(folder), env)
+      assert.is(code, 0, stderr)
+      assert.is(fetchedBytes(there), sizeOf(missing))
+      await assertHolds(folder, later)
+    }))
+})
+
 const mounted: string[] = []
 process.prependListener('exit', () => {
   for (const folder of mounted) execFileSync('umount', ['--lazy', folder])
@@ -490,12 +823,23 @@ else {
   else
     describe('a quota', (test) => {
       test('that is used up is told of, and gone on from when there is more', () =>
-        withHub(async (_, env) => {
-          const folder = tmpfs('size=32m,usrquota,usrquota_block_hardlimit=3M,mode=777')
+        withHub(async (there, env) => {
+          const folder = tmpfs('size=32m,usrquota,usrquota_block_hardlimit=12M,mode=777')
+          // A tmpfs does not let its quota be changed, but the same user may have other files.
+          const filler = join(folder, 'filler')
+          writeFileSync(filler, Buffer.alloc(9 * 1024 * 1024))
+          chownSync(filler, NOBODY, NOBODY)
           const { code, said } = await loadAsNobody(folder, env)
           assert.is(code, 20, said)
           assert.match(said, /The volume is full: cannot write .*: EDQUOT/)
           assert.ok(sizeAt(partialOf(folder, LARGE)) > MB)
+          assert.not.ok(existsSync(join(folder, COMPLETE)))
+          rmSync(filler)
+          there.clearLog()
+          const again = await loadAsNobody(folder, env)
+          assert.is(again.code, 0, again.said)
+          assert.ok(there.bytesSent(LARGE.path) < 5 * MB, 'it goes on')
+          assert.equal(wrongFiles(folder, FILES), [])
         }))
     })
 }

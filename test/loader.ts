@@ -51,6 +51,11 @@ export function startLoader(args: readonly string[], env: Readonly<Record<string
 export const load = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> =>
   startLoader(args, env).ended
 
+/** Has this run in the loader before anything else, in each of its threads. */
+export const preloaded = (program: string): Readonly<Record<string, string>> => ({
+  NODE_OPTIONS: `--require ${join(scratch({ 'before.cjs': program }), 'before.cjs')}`,
+})
+
 /** Of the files that should be there, those that are not, or have other bytes. */
 export const wrongFiles = (folder: string, files: readonly HubFile[]): readonly string[] =>
   files
