@@ -94,6 +94,9 @@ const waited = (hub: Hub, code: number, ms: number): void => {
   assert.ok(pause >= ms, `asked again after ${pause} ms, not ${ms}`)
 }
 
+/** Otherwise nothing was shown. */
+const wasRefused = ({ asked }: Around): void => assert.ok(asked({ endpoint: 'cdn', status: 403 }).length > 0)
+
 const ROWS: Readonly<Record<string, Row>> = {
   'a plain load': {
     why: 'each byte is fetched once',
@@ -356,17 +359,17 @@ const ROWS: Readonly<Record<string, Row>> = {
       { kind: 'latency', ms: 250, on: 'cdn' },
     ],
     args: ['--connections', '1'],
-    want: { bytes: WHOLE },
+    want: { bytes: WHOLE, check: wasRefused },
   },
   'signed URLs for one use each': {
     why: 'each range has its own then',
     faults: [{ kind: 'expiry', uses: 1, path: WEIGHTS.path }],
-    want: { bytes: WHOLE },
+    want: { bytes: WHOLE, check: wasRefused },
   },
   'a signed URL that is refused at once': {
     why: 'storage that refuses says nothing about the rights of the token',
     faults: [{ kind: 'expiry', uses: 0, times: 3 }],
-    want: { bytes: WHOLE },
+    want: { bytes: WHOLE, check: wasRefused },
   },
   'signed URLs that are always refused': {
     why: 'storage that refuses says nothing about the rights of the token',

@@ -1,9 +1,13 @@
-import { readFileSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
+import { spawn } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { delimiter, dirname, join, relative } from 'node:path'
 import * as assert from 'uvu/assert'
+import { REASONS } from '../crds/termination.ts'
 import { VERSION } from '../crds/version.ts'
 import { model } from './data/manifests.ts'
 import { describe } from './harness.ts'
+import { type HubFile, hub, randomFile } from './hub.ts'
+import { wrongFiles } from './loader.ts'
 import { at } from './objects.ts'
 import { type Ended, expanded, printed, ran } from './process.ts'
 import { scratch } from './scratch.ts'
@@ -59,13 +63,14 @@ describe('the package', (test) => {
       assert.is(at(manifest, kind), undefined, kind)
   })
 
-  test('gives its three commands where it is installed, without a registry', () => {
+  const empty = (): { readonly folder: string; readonly env: Readonly<Record<string, string>> } => {
     const folder = scratch({ 'package.json': '{}' })
-    const env = {
-      npm_config_cache: join(folder, 'cache'),
-      npm_config_offline: 'true',
-      PATH: pathWithoutCommands(),
-    }
+    const cache = join(folder, 'cache')
+    return { folder, env: { npm_config_cache: cache, npm_config_offline: 'true', PATH: pathWithoutCommands() } }
+  }
+
+  test('gives its three commands where it is installed, without a registry', () => {
+    const { folder, env } = empty()
     const npx = (name: string, args: readonly string[], input = ''): Ended =>
       ran('npx', ['--no', '--', name, ...args], { cwd: folder, env, input })
     const tarball = String(at(pack('--pack-destination', folder), 'filename'))
@@ -78,7 +83,67 @@ describe('the package', (test) => {
     }
     assert.fixture(npx('arksmodel-fn', [], model()).stdout, expanded(model()))
   })
+
+  test("loads and verifies a model by the README's own commands", async () => {
+    const { folder, env } = empty()
+    const tarball = String(at(pack('--pack-destination', folder), 'filename'))
+    printed('npm', ['install', '--no-audit', '--no-fund', `./${tarball}`], { cwd: folder, env })
+    const qwen = [randomFile('model.safetensors', 3_000_000), randomFile('config.json', 900, 2)]
+    const tagged = [randomFile('model.safetensors', 2_000_000, 3), randomFile('deep/config.json', 800, 4)]
+    const left = [randomFile('README.md', 700, 5), randomFile('model.bin', 5000, 6)]
+    const revisions = { main: qwen, 'v1.0': [...tagged, ...left] }
+    await using there = await hub({
+      repositories: { 'Qwen/Qwen2.5-0.5B': { revisions: { main: qwen } }, 'org/model': { revisions } },
+    })
+    const commands = readFileSync('README.md', 'utf8')
+      .split('\n')
+      .filter((line) => /^(\w+=\S+ )?npx arksmodel-loader /.test(line))
+      .map((line) => line.replace(/http:\/\/127\.0\.0\.1:8000\b/, there.url).replace(' /mnt/', ' ./mnt/'))
+    const [first = '', second = '', verify = '', ...more] = commands
+    assert.equal(more, [])
+    const run = (command: string): Promise<Ended> => ranBeside(command, folder, { ...env, HF_ENDPOINT: there.url })
+    const assertHolds = (name: string, files: readonly HubFile[]): void => {
+      assert.equal(wrongFiles(join(folder, name), files), [])
+      const paths = files.map(({ path }) => path)
+      assert.equal(filesIn(join(folder, name)), paths.sort())
+    }
+
+    for (const command of [first, second, verify]) {
+      const { status, stdout, stderr } = await run(command)
+      assert.is(status, 0, `${command}\n${stdout}${stderr}`)
+    }
+    assertHolds('models/qwen', qwen)
+    assertHolds('mnt/models', tagged)
+
+    const weights = join(folder, 'models/qwen/model.safetensors')
+    const bytes = readFileSync(weights)
+    bytes[1_000_000] = 255 - (bytes[1_000_000] ?? 0)
+    writeFileSync(weights, bytes)
+    const { status, stdout } = await run(verify)
+    assert.is(status, REASONS.ChecksumMismatch.exitCode)
+    assert.match(stdout, /model\.safetensors.* has other bytes/)
+  })
 })
+
+/** As a shell runs it, while this process answers as the Hub. */
+function ranBeside(command: string, cwd: string, env: Readonly<Record<string, string>>): Promise<Ended> {
+  const child = spawn('sh', ['-c', command], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
+  return new Promise((done, fail) => {
+    child.on('error', fail)
+    child.on('close', (status) => done({ status, stdout, stderr }))
+  })
+}
+
+/** All but the notes of the loader. */
+const filesIn = (folder: string): readonly string[] =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+    .filter((path) => !path.startsWith('.cache/'))
+    .sort()
 
 /** npm and npx put the project's own commands on it when they run these tests. */
 function pathWithoutCommands(): string {
