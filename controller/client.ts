@@ -255,13 +255,7 @@ export function client({ access, onAnswer = () => {} }: ClientOptions): Client {
 const JSON_TYPE = 'application/json'
 const HEADERS = { 'User-Agent': `arksmodel-controller/${VERSION}` }
 const TIMEOUT = 'Timeout'
-const WATCH = {
-  verb: 'watch',
-  lane: 'watch',
-  body: undefined,
-  isVersioned: false,
-  contentType: '',
-} as const
+const WATCH = { verb: 'watch', lane: 'watch', body: undefined, isVersioned: false, contentType: '' } as const
 
 interface Ask {
   readonly verb: Verb | 'watch'

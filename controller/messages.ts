@@ -48,7 +48,9 @@ const CONDITIONS = objects('conditions', {
   6: text('message'),
 })
 
-const CONTAINER: Message = { 1: text('name'), 2: text('image'), 3: texts('command'), 4: texts('args') }
+/** A Job is known by what it runs, a pod that waits by its image. */
+const CONTAINER: Message = { 1: text('name'), 3: texts('command'), 4: texts('args') }
+const IMAGE: Message = { 1: text('name'), 2: text('image') }
 
 /** In JSON the source of a volume is not below a key of its own. */
 const VOLUME: Message = {
@@ -77,10 +79,7 @@ const CONTAINER_STATUS: Message = { 1: text('name'), 2: STATE }
 
 const POD: Message = {
   1: METADATA,
-  2: object('spec', {
-    2: objects('containers', { 1: text('name'), 2: text('image') }),
-    20: objects('initContainers', { 1: text('name'), 2: text('image') }),
-  }),
+  2: object('spec', { 2: objects('containers', IMAGE), 20: objects('initContainers', IMAGE) }),
   3: object('status', {
     1: text('phase'),
     2: CONDITIONS,

@@ -163,6 +163,12 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     report({ key, before, after: undefined })
   }
 
+  /** Whether something newer is known of it. */
+  const isPast = (key: string, resourceVersion: string): boolean => {
+    const cached = items.get(key)
+    return cached !== undefined && order(resourceVersion, cached.resourceVersion) < 0
+  }
+
   /** One of the same name that was made anew is another object. */
   const keep = (after: T): void => {
     const key = keyOf(after)
@@ -229,8 +235,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
         keep(item)
       },
       drop({ key, resourceVersion }) {
-        const cached = items.get(key)
-        if (cached !== undefined && order(resourceVersion, cached.resourceVersion) < 0) return
+        if (isPast(key, resourceVersion)) return
         listed.delete(key)
         remove(key)
       },
@@ -350,9 +355,8 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
       // A list may come from elsewhere than out of the memory that the server has not filled yet.
-      if (isTransient(error)) isStreamed = false
+      if (isTransient(error) || isUnsupported(error)) isStreamed = false
       if (!isUnsupported(error)) throw error
-      isStreamed = false
       return
     }
     // Whatever ends it before it is whole, such as that we are too slow: the next beginning comes in pages.
@@ -375,8 +379,7 @@ export function reflector<T extends Item>(options: ReflectorOptions<T>): Reflect
     const key = keyOf(meta)
     touched?.add(key)
     if (type === 'DELETED') {
-      const cached = items.get(key)
-      if (cached !== undefined && order(meta.resourceVersion, cached.resourceVersion) >= 0) remove(key)
+      if (!isPast(key, meta.resourceVersion)) remove(key)
     } else {
       const item = trimmed(object)
       if (item === undefined) remove(key)
