@@ -23,6 +23,7 @@ import { kustomization } from './data/manifests.ts'
 import { describe, leftOut } from './harness.ts'
 import { hub, randomFile } from './hub.ts'
 import { startKubelet } from './kubelet.ts'
+import { sizeOf } from './loader.ts'
 import { at, nameOf, objects, ofKind } from './objects.ts'
 import { controlPlane, kustomize } from './parts.ts'
 import { freePort } from './parts-running.ts'
@@ -52,8 +53,6 @@ const MANY_FILES = Array.from({ length: 6 }, (_, index) =>
 
 /** The loader looks first whether it may read the largest one. */
 const SMALLEST = 'part-0.safetensors'
-
-const sizeOf = (files: typeof FILES): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
 
 /** As the document has them, for the claim of this name. */
 const readyWith = (claim: string): readonly (readonly string[])[] => [

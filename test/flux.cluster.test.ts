@@ -20,6 +20,7 @@ import { NAMESPACE as FLUX, type Flux, readyOf, startFlux } from './flux.ts'
 import { describe, leftOut } from './harness.ts'
 import { type HubFile, hub, randomFile } from './hub.ts'
 import { startKubelet } from './kubelet.ts'
+import { sizeOf } from './loader.ts'
 import { at, nameOf, objects, ofKind } from './objects.ts'
 import { controlPlane } from './parts.ts'
 import { fluxParts } from './parts-flux.ts'
@@ -51,7 +52,6 @@ const REPOSITORIES = {
 /** The loader asks for one byte of the largest file before it begins: whether it may read them. */
 const ASKED = 1
 
-const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
 const changedBetween = (from: readonly HubFile[], to: readonly HubFile[]): readonly HubFile[] =>
   to.filter((file) => !from.includes(file))
 

@@ -17,7 +17,7 @@ import {
   type Request,
   randomFile,
 } from './hub.ts'
-import { type Ended, startLoader, wrongFiles } from './loader.ts'
+import { type Ended, sizeOf, startLoader, wrongFiles } from './loader.ts'
 import { scratch } from './scratch.ts'
 
 /** Not one that is known as a token by its form. */
@@ -28,7 +28,6 @@ const CONFIG: HubFile = { path: 'config.json', bytes: Buffer.from('{"model_type"
 const WEIGHTS = randomFile('model.safetensors', 3_500_000)
 const FILES = [CONFIG, WEIGHTS]
 const MODEL: Repository = { revisions: { main: FILES } }
-const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
 /** With the one byte by which it is found out whether files may be read. */
 const WHOLE = sizeOf(FILES) + 1
 const MIB = 1 << 20

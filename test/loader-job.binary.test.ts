@@ -9,7 +9,7 @@ import { COMPLETE } from '../loader/places.ts'
 import { describe } from './harness.ts'
 import { type Hub, type HubFile, hub, type Repository, randomFile } from './hub.ts'
 import { filledIn } from './kubelet-container.ts'
-import { LOADER, wrongFiles } from './loader.ts'
+import { fetchedBytes, LOADER, pathsOf, wrongFiles } from './loader.ts'
 import { at, objects, ofKind } from './objects.ts'
 import { expanded } from './process.ts'
 import { contents, scratch } from './scratch.ts'
@@ -173,17 +173,10 @@ const withHub = async (repository: Repository, use: (there: Hub) => Promise<void
   await use(there)
 }
 
-/** Of content. What was asked for one byte only shows where a file is, and that it may be read. */
-const fetched = (there: Hub): number =>
-  there.log
-    .filter(({ content, range }) => content && range !== 'bytes=0-0')
-    .reduce((sum, { bytesSent }) => sum + bytesSent, 0)
-
 const filesIn = (folder: string): readonly string[] =>
   Object.keys(contents(folder)).filter((path) => !path.startsWith('.cache/'))
 
 const PLACE = 'models/tenant/the.model'
-const pathsOf = (files: readonly HubFile[]): readonly string[] => files.map(({ path }) => path).sort()
 
 interface Row {
   readonly why: string
@@ -260,7 +253,7 @@ describe('the Job loads', (test) => {
         )
         there.clearLog()
         assert.is((await ran(container, volume)).code, 0, 'a Job that is made again')
-        assert.is(fetched(there), 0)
+        assert.is(fetchedBytes(there), 0)
       }),
     )
 
@@ -273,7 +266,7 @@ describe('the Job loads', (test) => {
       there.clearLog()
       const { code, termination } = await ran(containerOf({ model: 'org/model', source }), volume)
       assert.is(code, 0)
-      assert.is(fetched(there), 0)
+      assert.is(fetchedBytes(there), 0)
       assert.is(termination.reusedBytes, termination.totalBytes)
       assert.equal(wrongFiles(join(volume, PLACE), FILES), [])
     }))
@@ -368,10 +361,10 @@ describe('the Job in shards', (test) => {
         assert.equal(filesIn(join(volume, PLACE)), pathsOf(FILES))
         assert.ok(existsSync(join(volume, PLACE, COMPLETE)))
         const total = FILES.reduce((sum, { bytes }) => sum + bytes.length, 0)
-        assert.is(fetched(there), total, 'each byte is fetched by one of them')
+        assert.is(fetchedBytes(there), total, 'each byte is fetched by one of them')
         assert.is(ended.filter(({ termination }) => /all shards are complete/.test(termination.message)).length, 1)
         there.clearLog()
         assert.is((await ran(shard(there, 1), volume)).code, 0, 'one of them that comes back')
-        assert.is(fetched(there), 0)
+        assert.is(fetchedBytes(there), 0)
       }))
 })

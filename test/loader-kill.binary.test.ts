@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 import { COMPLETE, PREVIOUS, partial, STAGED } from '../loader/places.ts'
 import { describe } from './harness.ts'
 import { gitBlobSha1, type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
-import { load, startLoader, wrongFiles } from './loader.ts'
+import { load, sizeOf, startLoader, wrongFiles } from './loader.ts'
 import { scratch } from './scratch.ts'
 import { until } from './until.ts'
 
@@ -42,8 +42,6 @@ const sizeAt = (file: string): number => (existsSync(file) ? statSync(file).size
 /** What need not be fetched again. */
 const onDisk = (folder: string, files: readonly HubFile[]): number =>
   files.reduce((sum, file) => sum + Math.max(sizeAt(join(folder, file.path)), sizeAt(partialOf(folder, file))), 0)
-
-const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
 
 const args = (folder: string): readonly string[] => [MODEL, '--to', folder, ...ARGS]
 

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert'
 import { COMPLETE, DOWNLOAD } from '../loader/places.ts'
 import { describe, leftOut } from './harness.ts'
 import { type Hub, type HubFile, hub, type Request, randomFile, sha256 } from './hub.ts'
-import { load, wrongFiles } from './loader.ts'
+import { load, pathsOf, sizeOf, wrongFiles } from './loader.ts'
 import { huggingfaceHub } from './parts-python.ts'
 import { contents, scratch } from './scratch.ts'
 import { until } from './until.ts'
@@ -32,8 +32,6 @@ const LATER: readonly HubFile[] = [
   randomFile('onnx/added.txt', 90, 7),
 ]
 
-const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
-
 /** What was asked for one byte only shows whether the files may be read. */
 const contentOf = (there: Hub): readonly Request[] =>
   there.log.filter(({ content, method, range }) => content && method === 'GET' && range !== 'bytes=0-0')
@@ -43,8 +41,6 @@ const bytesOf = (requests: readonly Request[]): number => requests.reduce((sum, 
 /** All that is below the folder but the notes of the programs. */
 const filesIn = (folder: string): readonly string[] =>
   Object.keys(contents(folder)).filter((path) => !path.startsWith('.cache/'))
-
-const pathsOf = (files: readonly HubFile[]): readonly string[] => files.map(({ path }) => path).sort()
 
 const partialsIn = (folder: string): readonly string[] =>
   existsSync(join(folder, DOWNLOAD))

@@ -21,7 +21,7 @@ import { ARKS, COMPLETE, PLACED, PREVIOUS, partial, STATE, staged } from '../loa
 import { filesBelow } from '../loader/volume.ts'
 import { describe, leftOut } from './harness.ts'
 import { type Fault, type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
-import { type Ended, LOADER, type Loading, load, startLoader, wrongFiles } from './loader.ts'
+import { type Ended, LOADER, type Loading, load, preloaded, startLoader, wrongFiles } from './loader.ts'
 import { contents, scratch } from './scratch.ts'
 import { until } from './until.ts'
 
@@ -72,11 +72,6 @@ function assertLoaded({ code, stdout, stderr }: Ended, folder: string, files: re
   assert.ok(existsSync(join(folder, COMPLETE)))
 }
 
-/** Runs this in the loader before anything else, in each of its threads. */
-const before = (program: string): Readonly<Record<string, string>> => ({
-  NODE_OPTIONS: `--require ${join(scratch({ 'before.cjs': program }), 'before.cjs')}`,
-})
-
 /** As on object storage that is mounted as a folder. */
 const CANNOT_APPEND = `
 require('node:fs').appendFileSync = () => {
@@ -109,12 +104,12 @@ describe('on a volume that cannot append', (test) => {
       randomFile('b.bin', 20_000, 50 + seed),
     ]
     return withModel(revision(1), async ({ there, folder, run }) => {
-      assert.is((await run([], before(CANNOT_APPEND))).code, 0)
+      assert.is((await run([], preloaded(CANNOT_APPEND))).code, 0)
       const waiting = join(folder, staged('a.bin'))
       mkdirSync(dirname(waiting), { recursive: true })
       writeFileSync(waiting, randomFile('a.bin', 3_500_000, 2).bytes)
       setFiles(there, revision(3))
-      assertLoaded(await run([], before(CANNOT_APPEND + ofSize(12 * MB))), folder, revision(3))
+      assertLoaded(await run([], preloaded(CANNOT_APPEND + ofSize(12 * MB))), folder, revision(3))
     })
   })
 
@@ -125,7 +120,7 @@ describe('on a volume that cannot append', (test) => {
     ]
     await withModel([], async ({ there, folder, start, run }) => {
       there.setRepository(MODEL, { revisions: { main: revision(1), dev: revision(2) } })
-      const env = before(CANNOT_APPEND)
+      const env = preloaded(CANNOT_APPEND)
       assert.is((await run(['--shard', '1/2'], env)).code, 0)
       const [first = '', last = ''] = existsSync(join(folder, 'a.bin')) ? ['a.bin', 'b.bin'] : ['b.bin', 'a.bin']
       const next = revision(2).filter(({ path }) => path === first)
@@ -182,7 +177,7 @@ else
       there.faults.push({ kind: 'latency', ms: 50, on: 'bytes' })
       const { program, counts } = openings(folder)
       const args = [MODEL, '--to', folder, '--segment', '1', '--connections', '16', '--workers', '6']
-      assertLoaded(await load(args, { HF_ENDPOINT: there.url, ...before(program + volume) }), folder, FILES)
+      assertLoaded(await load(args, { HF_ENDPOINT: there.url, ...preloaded(program + volume) }), folder, FILES)
       return Math.max(...counts())
     }
 
@@ -202,7 +197,7 @@ describe('on a volume that cannot rename', (test) => {
 
   test('a change of revision tells that it is made in place', () =>
     withModel(REVISION, async ({ there, folder, run }) => {
-      const env = before(CANNOT_RENAME)
+      const env = preloaded(CANNOT_RENAME)
       const first = await run([], env)
       assertLoaded(first, folder, REVISION)
       assert.not.match(first.stdout + first.termination?.message, /cannot rename/)
@@ -219,7 +214,7 @@ describe('on a volume that cannot rename', (test) => {
 
   test('a file that is lost and brought again is no change of revision', () =>
     withModel(REVISION, async ({ folder, run }) => {
-      const env = before(CANNOT_RENAME)
+      const env = preloaded(CANNOT_RENAME)
       assertLoaded(await run([], env), folder, REVISION)
       rmSync(join(folder, 'm.bin'))
       const ended = await run([], env)
@@ -234,7 +229,7 @@ describe('the space for a model in shards', (test) => {
   test('must do for all of them before the first byte', () =>
     withModel(FILES, async ({ there, run }) => {
       for (const shard of ['0/2', '1/2']) {
-        const { code, termination } = await run(['--shard', shard], before(ofSize(12 * MB)))
+        const { code, termination } = await run(['--shard', shard], preloaded(ofSize(12 * MB)))
         assert.is(code, 20)
         assert.match(termination?.message ?? '', /must have 16\.2 MB free for 2 files, has 1[12]\.\d MB$/)
       }
@@ -244,7 +239,7 @@ describe('the space for a model in shards', (test) => {
 
   test('need not do again for what others have brought or begun', () =>
     withModel(FILES, async ({ there, folder, start, run }) => {
-      const env = before(ofSize(17 * MB))
+      const env = preloaded(ofSize(17 * MB))
       there.faults.push({ kind: 'stall', after: 900_000, path: 'b.bin', skip: 3 })
       const { child, ended } = start(['--shard', '1/2'], env)
       const begun = join(folder, partial('b.bin', { kind: 'sha256', hex: sha256(FILES[1].bytes) }))
@@ -300,7 +295,7 @@ describe('a volume that reports a fault', (test) => {
           withModel(FILES, async ({ there, folder, run }) => {
             if (fault === 'whole') there.faults.push({ kind: 'whole' })
             const { program, count } = faulty({ at, code: 'EIO', times: 1 })
-            const ended = await run([], before(volume + program))
+            const ended = await run([], preloaded(volume + program))
             assertLoaded(ended, folder, FILES)
             assert.is(count(), 1)
             if (fault === 'none')
@@ -316,7 +311,7 @@ describe('a volume that reports a fault', (test) => {
     const files = [randomFile('m.bin', 64 * MIB + 5)]
     return withModel(files, async ({ folder, run }) => {
       const { program, count } = faulty({ at: 'write', code: 'EIO', times: 1 })
-      const ended = await run([], before(program))
+      const ended = await run([], preloaded(program))
       assertLoaded(ended, folder, files)
       assert.is(count(), 1)
       assert.is(ended.termination?.doneBytes, 64 * MIB + 5)
@@ -327,7 +322,7 @@ describe('a volume that reports a fault', (test) => {
     withModel(FILES, async ({ there, folder, root, run }) => {
       await beside(there, root, FILES)
       const { program, count } = faulty({ at: 'close', code: 'EIO', times: 1 })
-      const ended = await run(['--reuse', root], before(CANNOT_APPEND + program))
+      const ended = await run(['--reuse', root], preloaded(CANNOT_APPEND + program))
       assertLoaded(ended, folder, FILES)
       assert.is(count(), 1)
       assert.is(ended.termination?.doneBytes, 3 * MB + 900)
@@ -337,7 +332,7 @@ describe('a volume that reports a fault', (test) => {
   test('again and again ends the load', () =>
     withModel(FILES, async ({ folder, run }) => {
       const { program, count } = faulty({ at: 'close', code: 'EIO', times: 100 })
-      const { code, termination, stderr } = await run([], before(program))
+      const { code, termination, stderr } = await run([], preloaded(program))
       assert.is(code, 21, stderr)
       assert.is(termination?.reason, 'StorageError')
       assert.is(termination?.message, 'Cannot write "m.bin": EIO, the volume reports a fault')
@@ -352,7 +347,7 @@ describe('a volume that reports a fault', (test) => {
     test(`that will not pass ends the load at once: ${code}`, () =>
       withModel(FILES, async ({ run }) => {
         const { program, count } = faulty({ at: 'write', code, times: 100 })
-        const ended = await run([], before(program))
+        const ended = await run([], preloaded(program))
         assert.is(ended.code, exitCode, ended.stderr)
         assert.is(count(), 1)
         assert.is(ended.termination?.retries, 0)
@@ -551,7 +546,7 @@ describe('the remembered commit', (test) => {
     withModel(revision(1), async ({ there, folder, run }) => {
       const killed = await run(
         [],
-        before(`
+        preloaded(`
 const fs = require('node:fs')
 const { renameSync } = fs
 fs.renameSync = (from, to) => {
@@ -694,7 +689,7 @@ describe('SIGTERM leaves a message', (test) => {
       assertTold(
         await run(
           [],
-          before(`
+          preloaded(`
 const os = require('node:os')
 const { hostname } = os
 os.hostname = () => {

@@ -18,7 +18,7 @@ import * as assert from 'uvu/assert'
 import { COMPLETE, PREVIOUS } from '../loader/places.ts'
 import { describe, leftOut } from './harness.ts'
 import { type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
-import { type Ended, load, startLoader, wrongFiles } from './loader.ts'
+import { type Ended, fetchedPaths, load, startLoader, wrongFiles } from './loader.ts'
 import { scratch } from './scratch.ts'
 import { until } from './until.ts'
 
@@ -50,9 +50,6 @@ async function withModel(files: readonly HubFile[], use: (there: There) => Promi
     },
   })
 }
-
-const fetched = ({ log }: Hub): readonly string[] =>
-  [...new Set(log.filter(({ content, range }) => content && range !== 'bytes=0-0').map(({ file = '' }) => file))].sort()
 
 /** Of the model, without our notes. */
 const names = (folder: string): readonly string[] =>
@@ -139,7 +136,7 @@ describe('a change of revision', (test) => {
       withModel(from, async ({ there, folder, next }) => {
         const { code, stderr, termination } = await next(to, ...more)
         assert.is(code, 0, stderr)
-        assert.equal(fetched(there), fetches)
+        assert.equal(fetchedPaths(there), fetches)
         assert.is(termination?.reusedBytes, reuses)
         assert.is(termination?.commit, there.commit(MODEL))
         assert.is(termination?.doneBytes, termination?.totalBytes)
@@ -163,7 +160,7 @@ describe('a change of revision', (test) => {
       assert.is((await next([LARGE, OTHER], '--include', '*-1.bin')).code, 0)
       assert.equal(names(folder), ['model-1.bin'])
       assert.is((await next([LARGE, OTHER])).code, 0)
-      assert.equal(fetched(there), ['model-2.bin'])
+      assert.equal(fetchedPaths(there), ['model-2.bin'])
     }))
 
   test('shows a reader old or new bytes of each file, and a marker only with what it says', () => {
@@ -233,7 +230,7 @@ describe('a change of revision', (test) => {
       const files = [randomFile('config.json', 800, 7), weights]
       const { code, stderr } = await next(files)
       assert.is(code, 0, stderr)
-      assert.equal(fetched(there), ['config.json'])
+      assert.equal(fetchedPaths(there), ['config.json'])
       assert.equal(wrongFiles(folder, files), [])
       assert.equal(names(folder), ['config.json', 'weights.bin'])
     }))
@@ -276,7 +273,7 @@ describe('reuse', (test) => {
     beside(async ({ there, other, folder, run }) => {
       const { code, termination, stderr } = await run()
       assert.is(code, 0, stderr)
-      assert.equal(fetched(there), ['config.json'])
+      assert.equal(fetchedPaths(there), ['config.json'])
       assert.is(termination?.reusedBytes, LARGE.bytes.length)
       assert.equal(wrongFiles(folder, FILES), [])
       const [mine, theirs] = [join(folder, LARGE.path), join(other, 'deep/other-name.bin')].map((file) =>
@@ -298,7 +295,7 @@ describe('reuse', (test) => {
       writeFileSync(file, bytes)
       const { code, termination, stderr } = await run()
       assert.is(code, 0, stderr)
-      assert.equal(fetched(there), ['config.json', LARGE.path])
+      assert.equal(fetchedPaths(there), ['config.json', LARGE.path])
       assert.is(termination?.reusedBytes, 0)
       assert.equal(wrongFiles(folder, FILES), [])
       assert.equal(readFileSync(file), bytes, 'and leaves it alone')
@@ -345,7 +342,7 @@ describe('reuse', (test) => {
         async ({ there, folder, run }) => {
           const { code, termination, stderr } = await run()
           assert.is(code, 0, stderr)
-          assert.equal(fetched(there), ['config.json'])
+          assert.equal(fetchedPaths(there), ['config.json'])
           assert.is(termination?.reusedBytes, LARGE.bytes.length)
           assert.equal(wrongFiles(folder, FILES), [])
           assert.is(statSync(join(folder, LARGE.path)).nlink, 1)
@@ -398,7 +395,7 @@ describe('reuse', (test) => {
         assert.equal(wrongFiles(folder, to), [])
         assert.equal(names(folder), to.map(({ path }) => path).sort())
         assert.equal(
-          fetched(there),
+          fetchedPaths(there),
           to.filter(({ path }) => path !== 'config.json').map(({ path }) => path),
         )
       })

@@ -1,13 +1,13 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { REASONS } from '../crds/termination.ts'
 import { COMPLETE } from '../loader/places.ts'
 import { describe, leftOut } from './harness.ts'
 import { type Hub, type HubFile, hub, randomFile } from './hub.ts'
-import { type Ended, load, startLoader, wrongFiles } from './loader.ts'
+import { type Ended, fetchedBytes, filesIn, load, pathsOf, sizeOf, startLoader, wrongFiles } from './loader.ts'
 import type { Missing } from './parts-cache.ts'
 import { type Folder, type Mounter, s3Folder } from './s3.ts'
 import { scratch } from './scratch.ts'
@@ -35,22 +35,6 @@ const LATER: readonly HubFile[] = [
 const CONNECTIONS = 8
 const MIB = 1024 * 1024
 const ARGS = ['--segment', '1', '--connections', String(CONNECTIONS)]
-
-const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
-const pathsOf = (files: readonly HubFile[]): readonly string[] => files.map(({ path }) => path).sort()
-/** All that is below the folder but the notes of the loader; none of it is read. */
-const filesIn = (folder: string): readonly string[] =>
-  readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
-    .filter((path) => !path.startsWith('.cache/'))
-    .sort()
-
-/** Of content. What was asked for one byte only shows where a file is, and that it may be read. */
-const fetched = (there: Hub, path?: string): number =>
-  there.log
-    .filter(({ content, range, file }) => content && range !== 'bytes=0-0' && (path === undefined || file === path))
-    .reduce((sum, { bytesSent }) => sum + bytesSent, 0)
 
 function tmpfs(): Folder | Missing {
   const path = scratch({})
@@ -130,11 +114,11 @@ for (const { name, folder: storage, resumes } of STORAGES) {
         at('life', async ({ there, folder, objects }) => {
           await loaded(there, folder)
           assertHolds({ folder, objects }, FILES)
-          assert.is(fetched(there), sizeOf(FILES))
+          assert.is(fetchedBytes(there), sizeOf(FILES))
 
           there.clearLog()
           const { termination } = await loaded(there, folder)
-          assert.is(fetched(there), 0)
+          assert.is(fetchedBytes(there), 0)
           assert.is(termination?.doneBytes, sizeOf(FILES))
 
           const right = await load(['verify', folder])
@@ -147,13 +131,13 @@ for (const { name, folder: storage, resumes } of STORAGES) {
 
           await loaded(there, folder)
           assertHolds({ folder, objects }, FILES)
-          assert.is(fetched(there), 900 + TOKENIZER.bytes.length)
+          assert.is(fetchedBytes(there), 900 + TOKENIZER.bytes.length)
 
           there.setRepository(MODEL, { revisions: { main: LATER } })
           there.clearLog()
           await loaded(there, folder)
           assertHolds({ folder, objects }, LATER)
-          assert.is(fetched(there), sizeOf(LATER.filter((file) => !FILES.includes(file))))
+          assert.is(fetchedBytes(there), sizeOf(LATER.filter((file) => !FILES.includes(file))))
           assert.is(JSON.parse(readFileSync(join(folder, COMPLETE), 'utf8')).commit, there.commit(MODEL))
         }))
 
@@ -161,16 +145,16 @@ for (const { name, folder: storage, resumes } of STORAGES) {
         at('killed', async ({ there, folder, objects }) => {
           there.faults.push({ kind: 'rate', bytesPerSecond: 6_000_000 })
           const { child, ended } = startLoader(args(folder), { HF_ENDPOINT: there.url })
-          await until('half of it is sent', () => fetched(there, LARGE.path) > LARGE.bytes.length / 2)
+          await until('half of it is sent', () => fetchedBytes(there, LARGE.path) > LARGE.bytes.length / 2)
           child.kill('SIGKILL')
           assert.is((await ended).code, null)
           assert.not.ok(existsSync(join(objects, COMPLETE)))
           there.faults = []
           await until('the connections are gone', () => there.log.every(({ endedAt }) => endedAt !== undefined))
-          const before = fetched(there, LARGE.path)
+          const before = fetchedBytes(there, LARGE.path)
           await loaded(there, folder)
           assertHolds({ folder, objects }, FILES)
-          const again = fetched(there, LARGE.path) - LARGE.bytes.length
+          const again = fetchedBytes(there, LARGE.path) - LARGE.bytes.length
           assert.ok(again <= (resumes ? CONNECTIONS * MIB : before), `${again} bytes are fetched again`)
         }))
 
@@ -183,7 +167,7 @@ for (const { name, folder: storage, resumes } of STORAGES) {
           const both = await Promise.all([load(args(folder), env), load(args(folder), env)])
           for (const { code, stdout, stderr } of both) assert.is(code, 0, stderr + stdout)
           assertHolds({ folder, objects }, SMALL)
-          assert.is(fetched(there), sizeOf(SMALL))
+          assert.is(fetchedBytes(there), sizeOf(SMALL))
           assert.is(both.filter(({ stdout }) => /waiting for it/.test(stdout)).length, 1)
         }))
     })

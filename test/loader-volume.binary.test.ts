@@ -22,7 +22,18 @@ import { REASONS, type Reason } from '../crds/termination.ts'
 import { COMPLETE, partial } from '../loader/places.ts'
 import { describe, leftOut } from './harness.ts'
 import { gitBlobSha1, type Hub, type HubFile, hub, randomFile, sha256 } from './hub.ts'
-import { LOADER, load, preloaded, startLoader, wrongFiles } from './loader.ts'
+import {
+  fetchedBytes,
+  fetchedPaths,
+  filesIn,
+  LOADER,
+  load,
+  pathsOf,
+  preloaded,
+  sizeOf,
+  startLoader,
+  wrongFiles,
+} from './loader.ts'
 import { scratch, write } from './scratch.ts'
 import { until } from './until.ts'
 
@@ -49,10 +60,6 @@ async function withHub(use: (there: Hub, env: Readonly<Record<string, string>>) 
 
 const partialOf = (folder: string, { path, bytes }: HubFile): string =>
   join(folder, partial(path, { kind: 'sha256', hex: sha256(bytes) }))
-
-/** Each file whose content was asked for, but for the one byte that shows that files may be read. */
-const fetched = ({ log }: Hub): readonly string[] =>
-  [...new Set(log.filter(({ content, range }) => content && range !== 'bytes=0-0').map(({ file = '' }) => file))].sort()
 
 const sizeAt = (file: string): number => (existsSync(file) ? statSync(file).size : 0)
 
@@ -114,7 +121,7 @@ describe('a folder that is complete', (test) => {
         there.clearLog()
         const { code, stderr } = await load(arguments_(folder), env)
         assert.is(code, 0, stderr)
-        assert.equal(fetched(there), fetches)
+        assert.equal(fetchedPaths(there), fetches)
         assert.equal(wrongFiles(folder, FILES), [])
         assert.ok(lstatSync(join(folder, 'config.json')).isFile())
         there.clearLog()
@@ -205,7 +212,7 @@ describe('what huggingface_hub has left', (test) => {
       const before = statSync(join(folder, LARGE.path)).ino
       const { code, termination, stderr } = await load(arguments_(folder), env)
       assert.is(code, 0, stderr)
-      assert.equal(fetched(there), [])
+      assert.equal(fetchedPaths(there), [])
       assert.is(termination?.doneBytes, termination?.totalBytes)
       assert.is(statSync(join(folder, LARGE.path)).ino, before)
       const notes = readFileSync(join(folder, `.cache/huggingface/download/${LARGE.path}.metadata`), 'utf8').split('\n')
@@ -219,7 +226,7 @@ describe('what huggingface_hub has left', (test) => {
       for (const file of FILES) left(folder, file, file.bytes)
       flip(join(folder, PART.path))
       assert.is((await load(arguments_(folder), env)).code, 0)
-      assert.equal(fetched(there), [PART.path])
+      assert.equal(fetchedPaths(there), [PART.path])
       assert.equal(wrongFiles(folder, FILES), [])
     }))
 
@@ -435,7 +442,7 @@ describe('a volume that fails when what was written is to reach it', (test) => {
           assert.is(again.code, 0, again.stderr)
           assert.equal(wrongFiles(folder, FILES), [])
           // What the volume still shows of it may not be on it, and what it never reached is not taken for right.
-          if (code === 'EIO') assert.equal(fetched(there).toSorted(), lost.map(({ path }) => path).toSorted())
+          if (code === 'EIO') assert.equal(fetchedPaths(there).toSorted(), lost.map(({ path }) => path).toSorted())
         }))
 
   // Not EIO: not all filesystems know that of folders.
@@ -521,22 +528,13 @@ describe('a volume on which files can only be written', (test) => {
     randomFile('part-5.bin', 3 * MB, 5),
     CONFIG,
   ]
-  const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
-  const fetchedBytes = ({ log }: Hub): number =>
-    log.filter(({ content, range }) => content && range !== 'bytes=0-0').reduce((sum, each) => sum + each.bytesSent, 0)
   const wrongOf = (folder: string, files: readonly HubFile[]): readonly HubFile[] => {
     const wrong = wrongFiles(folder, files)
     return files.filter(({ path }) => wrong.includes(path))
   }
-  const pathsIn = (folder: string): readonly string[] =>
-    readdirSync(folder, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() && !entry.parentPath.includes('.cache'))
-      .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
-      .sort()
-
   async function assertHolds(folder: string, files: readonly HubFile[]): Promise<void> {
     assert.equal(wrongFiles(folder, files), [])
-    assert.equal(pathsIn(folder), files.map(({ path }) => path).sort())
+    assert.equal(filesIn(folder), pathsOf(files))
     const { code, stdout } = await load(['verify', folder])
     assert.is(code, 0, stdout)
   }
@@ -566,7 +564,7 @@ describe('a volume on which files can only be written', (test) => {
       there.setRepository(MODEL, { revisions: { main: later } })
       there.clearLog()
       assert.is((await load(direct(folder), env)).code, 0)
-      assert.equal(fetched(there), ['part-3.bin', 'part-5.bin'])
+      assert.equal(fetchedPaths(there), ['part-3.bin', 'part-5.bin'])
       assert.is(fetchedBytes(there), sizeOf(later.slice(2, 4)))
       await assertHolds(folder, later)
     }))
@@ -780,7 +778,7 @@ else {
         can(() => writeFileSync(join(folder, 'filler'), Buffer.alloc(20 * MB)))
         there.clearLog()
         assert.is((await load(arguments_(folder), env)).code, 0)
-        assert.equal(fetched(there), [])
+        assert.equal(fetchedPaths(there), [])
       }))
   })
 

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
 import { parseTermination, type Termination } from '../crds/termination.ts'
-import type { HubFile } from './hub.ts'
+import type { Hub, HubFile } from './hub.ts'
 import { scratch } from './scratch.ts'
 
 /** The built loader. */
@@ -66,3 +66,26 @@ export const wrongFiles = (folder: string, files: readonly HubFile[]): readonly 
     .map(({ path }) => path)
 
 const digest = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
+
+export const sizeOf = (files: readonly HubFile[]): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0)
+
+export const pathsOf = (files: readonly HubFile[]): readonly string[] => files.map(({ path }) => path).sort()
+
+/** All that is below the folder but the notes of the loader; none of it is read. */
+export const filesIn = (folder: string): readonly string[] =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+    .filter((path) => !path.startsWith('.cache/'))
+    .sort()
+
+/** Of content. What was asked for one byte only shows where a file is, and that it may be read. */
+const contentIn = ({ log }: Hub): Hub['log'] => log.filter(({ content, range }) => content && range !== 'bytes=0-0')
+
+export const fetchedBytes = (there: Hub, path?: string): number =>
+  contentIn(there)
+    .filter(({ file }) => path === undefined || file === path)
+    .reduce((sum, { bytesSent }) => sum + bytesSent, 0)
+
+export const fetchedPaths = (there: Hub): readonly string[] =>
+  [...new Set(contentIn(there).map(({ file = '' }) => file))].sort()

@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { delimiter, dirname, join, relative } from 'node:path'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { REASONS } from '../crds/termination.ts'
 import { VERSION } from '../crds/version.ts'
 import { model } from './data/manifests.ts'
 import { describe } from './harness.ts'
 import { type HubFile, hub, randomFile } from './hub.ts'
-import { wrongFiles } from './loader.ts'
+import { filesIn, wrongFiles } from './loader.ts'
 import { at } from './objects.ts'
 import { type Ended, expanded, printed, ran } from './process.ts'
 import { scratch } from './scratch.ts'
@@ -136,14 +136,6 @@ function ranBeside(command: string, cwd: string, env: Readonly<Record<string, st
     child.on('close', (status) => done({ status, stdout, stderr }))
   })
 }
-
-/** All but the notes of the loader. */
-const filesIn = (folder: string): readonly string[] =>
-  readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
-    .filter((path) => !path.startsWith('.cache/'))
-    .sort()
 
 /** npm and npx put the project's own commands on it when they run these tests. */
 function pathWithoutCommands(): string {
